@@ -1,0 +1,739 @@
+"""The backward pass: order the graph, then run every backward kernel, in one jitted call.
+
+A pass lives in a *context*, a block of memory that outlives the call: where Python is needed in the
+middle (a hook, a custom function, a kernel that is not loaded yet) the loop returns and is resumed.
+Nodes are taken in the order PyTorch takes them: the highest sequence number among those whose consumers
+are all done, from a heap whose size is the graph's width, so a chain costs the same per node at any length.
+
+A gradient on its way is a storage in its row's shape, row-major, or a single element when it is the same
+everywhere (*uniform*: what ``sum`` sends down).  The first contribution is kept as it is, also when two
+rows share it; it is added to only while nobody else holds it.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.columns import (
+    ATTR,
+    DTYPE,
+    F_CONTIGUOUS,
+    F_FREED,
+    F_HOLDS,
+    F_PYTHON,
+    F_REQUIRES_GRAD,
+    F_RETAIN,
+    FLAGS,
+    GRAD,
+    H_ADD32,
+    H_ADD64,
+    H_BACKWARD,
+    H_CONTEXT,
+    H_FORWARD,
+    H_OPS,
+    H_PASS,
+    INPUT,
+    LEAF,
+    LOCAL,
+    MAX_INPUTS,
+    NDIM,
+    NIN,
+    NONE,
+    NUMEL,
+    O_ALIAS,
+    O_DIFF,
+    O_FAMILY,
+    O_NEEDS,
+    O_WORDS,
+    OP,
+    OUTVER,
+    PASS,
+    REFS,
+    S_DATA,
+    S_REFS,
+    S_VERSION,
+    SAVED,
+    SAVED_OUT,
+    SEQ,
+    SHAPE,
+    STORAGE,
+    STRIDE,
+    VERSION,
+    VIEW_ALIAS,
+    VIEW_EXPAND,
+    VIEW_KIND,
+    VIEW_OFFSET,
+    VIEW_STRIDE,
+    W_BACKWARD,
+    W_FORWARD,
+    X_FREED,
+    X_KERNEL,
+    X_MEMORY,
+    X_PARALLEL,
+    X_PYTHON,
+    X_STATUS,
+    X_VERSION,
+)
+from jitgrad.arena.driver import (
+    drive,
+    plan_begin,
+    plan_const,
+    plan_dense,
+    plan_strided,
+)
+from jitgrad.arena.python import fault, no_memory
+from jitgrad.arena.recorder import C_NUMBER, N_DTYPES, parallel_ready, plan_operand
+from jitgrad.arena.rows import (
+    C_ATTR,
+    data_of,
+    input_at,
+    itemsize,
+    release_saved,
+    row_at,
+    row_new,
+    set_dense,
+    unref,
+)
+from jitgrad.arena.shapes import FLOAT32, dense_copy, has_shape, reduce_to
+from jitgrad.arena.storage import storage_new, storage_release, store
+from jitgrad.kernels.lowlevel import at, call2, float32s, float64s, from_bits, jit, raw_free, raw_malloc, raw_realloc, words
+from jitgrad.ops.casts import FIRST_CAST
+from jitgrad.ops.table import POINTWISE, VIEW
+
+# A context.
+B_N = 0  # nodes reached
+B_CAP = 1
+B_NODES = 2  # address of the nodes
+B_HEAP_N = 3
+B_HEAP = 4  # address of the heap: pairs (sequence number, node)
+B_PASS = 5
+B_RETAIN = 6  # 1: keep what the graph saved
+B_NODE = 7  # node in progress, when stopped
+B_ROOTS = 8  # number of roots
+B_WORDS = 16
+
+# A node of a context.
+N_ROW = 0
+N_PENDING = 1  # edges through which a gradient can still come
+N_GRAD = 2  # storage of its gradient so far, or NONE
+N_UNIFORM = 3
+N_WORDS = 4
+
+FIRST_CAPACITY = 64
+N_CASTS = N_DTYPES
+NUMEL_SCRATCH = C_ATTR * 8  # words of the header that no forward call is using now
+ARGS_SCRATCH = NUMEL_SCRATCH + 8
+
+
+@jit
+def node_at(ctx, k):
+    return words(words(ctx)[B_NODES] + k * (N_WORDS * 8))
+
+
+@jit
+def context_new(H, retain):
+    """An empty context, or 0 when memory is out."""
+    h = words(H)
+    ctx = raw_malloc(B_WORDS * 8)
+    if ctx == 0:
+        return 0
+    c = words(ctx)
+    h[H_PASS] += 1
+    c[B_N] = 0
+    c[B_CAP] = FIRST_CAPACITY
+    c[B_HEAP_N] = 0
+    c[B_PASS] = h[H_PASS]
+    c[B_RETAIN] = retain
+    c[B_NODE] = NONE
+    c[B_ROOTS] = 0
+    c[B_NODES] = raw_malloc(FIRST_CAPACITY * (N_WORDS + 2) * 8)
+    if c[B_NODES] == 0:
+        raw_free(ctx)
+        return 0
+    # Nodes and heap are one block: the heap lies behind the nodes.
+    c[B_HEAP] = c[B_NODES] + FIRST_CAPACITY * N_WORDS * 8
+    return ctx
+
+
+@jit
+def context_free(H, ctx):
+    """End a pass: let go of every gradient still on its way, and of the roots."""
+    c = words(ctx)
+    for k in range(c[B_N]):
+        s = node_at(ctx, k)[N_GRAD]
+        if s != NONE:
+            storage_release(H, s)
+    for k in range(c[B_ROOTS]):
+        unref(H, node_at(ctx, k)[N_ROW])
+    raw_free(c[B_NODES])
+    raw_free(ctx)
+
+
+@jit
+def reach(H, ctx, r):
+    """The node of row ``r``, made if the pass has not reached it yet; NONE when memory is out."""
+    c = words(ctx)
+    p = row_at(H, r)
+    if p[PASS] == c[B_PASS]:
+        return p[LOCAL]
+    k = c[B_N]
+    if k == c[B_CAP]:
+        capacity = 2 * c[B_CAP]
+        # Discovery is over before the heap is used: its part need not be moved.
+        block = raw_realloc(c[B_NODES], capacity * (N_WORDS + 2) * 8)
+        if block == 0:
+            return NONE
+        c[B_NODES] = block
+        c[B_CAP] = capacity
+        c[B_HEAP] = block + capacity * N_WORDS * 8
+    node = node_at(ctx, k)
+    node[N_ROW] = r
+    node[N_PENDING] = 0
+    node[N_GRAD] = NONE
+    node[N_UNIFORM] = 0
+    p[PASS] = c[B_PASS]
+    p[LOCAL] = k
+    c[B_N] = k + 1
+    return k
+
+
+@jit
+def discover(H, ctx):
+    """Reach every row that a gradient can come to and count the edges; NONE after a fault."""
+    c = words(ctx)
+    k = 0
+    while k < c[B_N]:
+        p = row_at(H, node_at(ctx, k)[N_ROW])
+        if p[FLAGS] & F_FREED and p[FLAGS] & F_HOLDS:
+            return fault(H, X_FREED, p[OP], 0, 0)
+        for i in range(p[NIN]):
+            j = input_at(p, i)
+            if j != NONE and row_at(H, j)[FLAGS] & F_REQUIRES_GRAD:
+                m = reach(H, ctx, j)
+                if m == NONE:
+                    return no_memory(H)
+                node_at(ctx, m)[N_PENDING] += 1
+        k += 1
+    return 0
+
+
+@jit
+def relabel(H, ctx):
+    """Take the rows back after another pass, run from a hook, has reached them."""
+    c = words(ctx)
+    for k in range(c[B_N]):
+        p = row_at(H, node_at(ctx, k)[N_ROW])
+        p[PASS] = c[B_PASS]
+        p[LOCAL] = k
+
+
+# ---------------------------------------------------------------- the heap
+@jit
+def heap_push(H, ctx, k):
+    c = words(ctx)
+    heap = words(c[B_HEAP])
+    seq = row_at(H, node_at(ctx, k)[N_ROW])[SEQ]
+    i = c[B_HEAP_N]
+    c[B_HEAP_N] = i + 1
+    while i > 0:
+        up = (i - 1) // 2
+        if heap[2 * up] >= seq:
+            break
+        heap[2 * i] = heap[2 * up]
+        heap[2 * i + 1] = heap[2 * up + 1]
+        i = up
+    heap[2 * i] = seq
+    heap[2 * i + 1] = k
+
+
+@jit
+def heap_pop(ctx):
+    c = words(ctx)
+    heap = words(c[B_HEAP])
+    top = heap[1]
+    n = c[B_HEAP_N] - 1
+    c[B_HEAP_N] = n
+    seq = heap[2 * n]
+    k = heap[2 * n + 1]
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= n:
+            break
+        if child + 1 < n and heap[2 * child + 2] > heap[2 * child]:
+            child += 1
+        if heap[2 * child] <= seq:
+            break
+        heap[2 * i] = heap[2 * child]
+        heap[2 * i + 1] = heap[2 * child + 1]
+        i = child
+    heap[2 * i] = seq
+    heap[2 * i + 1] = k
+    return top
+
+
+# ---------------------------------------------------------------- gradients
+@jit
+def add_into(H, dtype, dst, a, a_uniform, b, b_uniform, numel):
+    """``dst = a + b`` over contiguous memory; ``dst`` may be ``a`` or ``b``."""
+    h = words(H)
+    size = itemsize(dtype)
+    shape = words(H + NUMEL_SCRATCH)
+    shape[0] = numel
+    plan_begin(H, h[H_ADD32] if dtype == FLOAT32 else h[H_ADD64], numel, 2, 1, shape)
+    plan_dense(H, 0, dst, size)
+    if a_uniform:
+        plan_const(H, 1, a, size)
+    else:
+        plan_dense(H, 1, a, size)
+    if b_uniform:
+        plan_const(H, 2, b, size)
+    else:
+        plan_dense(H, 2, b, size)
+    drive(H)
+
+
+@jit
+def copy_dense(H, dtype, dst, src, uniform, numel):
+    """``dst = src`` over contiguous memory."""
+    size = itemsize(dtype)
+    shape = words(H + NUMEL_SCRATCH)
+    shape[0] = numel
+    plan_begin(H, 0, numel, 1, 1, shape)
+    plan_dense(H, 0, dst, size)
+    if uniform:
+        plan_strided(H, 1, src, size, 0, shape, shape)
+    else:
+        plan_dense(H, 1, src, size)
+    drive(H)
+
+
+@jit
+def give(H, ctx, r, s, uniform):
+    """Add the gradient in storage ``s`` to what row ``r`` has; takes over the reference. NONE after a fault."""
+    node = node_at(ctx, row_at(H, r)[LOCAL])
+    have = node[N_GRAD]
+    if have == NONE:
+        node[N_GRAD] = s
+        node[N_UNIFORM] = uniform
+        return 0
+    p = row_at(H, r)
+    dtype = p[DTYPE]
+    size = itemsize(dtype)
+    both = node[N_UNIFORM] != 0 and uniform != 0
+    n = 1 if both else p[NUMEL]
+    if store(H, have)[S_REFS] == 1 and (both or node[N_UNIFORM] == 0):
+        out = have
+    elif store(H, s)[S_REFS] == 1 and (both or uniform == 0):
+        out = s
+    else:
+        out = storage_new(H, n * size)
+        if out == NONE:
+            storage_release(H, s)
+            return no_memory(H)
+    a = store(H, have)[S_DATA]
+    b = store(H, s)[S_DATA]
+    add_into(H, dtype, store(H, out)[S_DATA], a, node[N_UNIFORM], b, uniform, n)
+    if out != have:
+        storage_release(H, have)
+    if out != s:
+        storage_release(H, s)
+    node[N_GRAD] = out
+    node[N_UNIFORM] = 1 if both else 0
+    return 0
+
+
+@jit
+def share(H, s):
+    """One more holder of storage ``s``."""
+    store(H, s)[S_REFS] += 1
+    return s
+
+
+@jit
+def settle(H, ctx, k):
+    """Make the gradient of node ``k`` a full storage that nobody else holds; NONE after a fault."""
+    node = node_at(ctx, k)
+    s = node[N_GRAD]
+    if store(H, s)[S_REFS] == 1 and node[N_UNIFORM] == 0:
+        return s
+    p = row_at(H, node[N_ROW])
+    out = storage_new(H, p[NUMEL] * itemsize(p[DTYPE]))
+    if out == NONE:
+        return no_memory(H)
+    copy_dense(H, p[DTYPE], store(H, out)[S_DATA], store(H, s)[S_DATA], node[N_UNIFORM], p[NUMEL])
+    storage_release(H, s)
+    node[N_GRAD] = out
+    node[N_UNIFORM] = 0
+    return out
+
+
+@jit
+def fill_out(H, ctx, k):
+    """Make the gradient of node ``k`` full (not uniform), shared or not; NONE after a fault."""
+    node = node_at(ctx, k)
+    if node[N_UNIFORM] == 0:
+        return node[N_GRAD]
+    return settle(H, ctx, k)
+
+
+@jit
+def accumulate(H, ctx, k):
+    """Add node ``k``'s gradient to the ``.grad`` of its row; NONE after a fault."""
+    node = node_at(ctx, k)
+    r = node[N_ROW]
+    p = row_at(H, r)
+    g = p[GRAD]
+    numel = p[NUMEL]
+    dtype = p[DTYPE]
+    if g == NONE:
+        s = settle(H, ctx, k)
+        if s == NONE:
+            return NONE
+        g = row_new(H)
+        if g == NONE:
+            return no_memory(H)
+        p = row_at(H, r)
+        q = row_at(H, g)
+        q[DTYPE] = dtype
+        q[NUMEL] = numel
+        q[STORAGE] = s
+        q[FLAGS] = F_CONTIGUOUS
+        set_dense(q, p[NDIM], at(p, SHAPE))
+        p[GRAD] = g
+        node[N_GRAD] = NONE
+        return 0
+    q = row_at(H, g)
+    src = store(H, node[N_GRAD])[S_DATA]
+    store(H, q[STORAGE])[S_VERSION] += 1
+    if q[FLAGS] & F_CONTIGUOUS:
+        dst = data_of(H, g)
+        add_into(H, dtype, dst, dst, 0, src, node[N_UNIFORM], numel)
+        return 0
+    # A strided .grad, set by the user: add in a contiguous copy and scatter that back.
+    t = dense_copy(H, g)
+    if t == NONE:
+        return no_memory(H)
+    q = row_at(H, g)
+    d = store(H, t)[S_DATA]
+    add_into(H, dtype, d, d, 0, src, node[N_UNIFORM], numel)
+    plan_begin(H, 0, numel, 1, q[NDIM], at(q, SHAPE))
+    plan_strided(H, 0, data_of(H, g), itemsize(dtype), q[NDIM], at(q, SHAPE), at(q, STRIDE))
+    plan_dense(H, 1, d, itemsize(dtype))
+    drive(H)
+    storage_release(H, t)
+    return 0
+
+
+# ---------------------------------------------------------------- one row
+@jit
+def kernel_for(H, op, i, dtype):
+    """Address of a backward kernel; 0 and a fault if it is not loaded."""
+    k = words(words(H)[H_BACKWARD])[(op * MAX_INPUTS + i) * N_DTYPES + dtype]
+    if k == 0:
+        fault(H, X_KERNEL, op, dtype, W_BACKWARD + i)
+    return k
+
+
+@jit
+def wants(H, p, i):
+    """Whether a gradient flows to input ``i``."""
+    j = input_at(p, i)
+    return j != NONE and (row_at(H, j)[FLAGS] & F_REQUIRES_GRAD) != 0
+
+
+@jit
+def check_saved(H, p):
+    """Whether no saved value has been changed in place; stages a fault if one has."""
+    for i in range(min(p[NIN], MAX_INPUTS)):
+        if p[SAVED] & (1 << i):
+            version = store(H, row_at(H, p[INPUT + i])[STORAGE])[S_VERSION]
+            if version != p[VERSION + i]:
+                return fault(H, X_VERSION, p[INPUT + i], version, p[VERSION + i])
+    if p[SAVED] & SAVED_OUT:
+        version = store(H, p[STORAGE])[S_VERSION]
+        if version != p[OUTVER]:
+            return fault(H, X_VERSION, NONE, version, p[OUTVER])
+    return 0
+
+
+@jit
+def ready_to_run(H, p):
+    """Whether every kernel the row needs is loaded; stages a fault if not."""
+    op = p[OP]
+    o = at(words(words(H)[H_OPS]), op * O_WORDS)
+    if not parallel_ready(H, p[NUMEL]):
+        return NONE
+    if o[O_FAMILY] == VIEW:
+        return 0
+    for i in range(min(p[NIN], MAX_INPUTS)):
+        if o[O_DIFF] & (1 << i) and (o[O_ALIAS] & (1 << i)) == 0 and wants(H, p, i):
+            if kernel_for(H, op, i, p[DTYPE]) == 0:
+                return NONE
+    if is_cast(op):
+        back = row_at(H, p[INPUT])[DTYPE]
+        if back != p[DTYPE]:
+            op = FIRST_CAST + back
+            if words(words(H)[H_FORWARD])[op * N_DTYPES + p[DTYPE]] == 0:
+                return fault(H, X_KERNEL, op, p[DTYPE], W_FORWARD)
+    return 0
+
+
+@jit
+def is_cast(op):
+    return op >= FIRST_CAST and op < FIRST_CAST + N_CASTS
+
+
+@jit
+def pointwise_vjp(H, ctx, k, i, kernel, dtype):
+    """The gradient of input ``i`` in the row's shape, as a new storage of ``dtype``; NONE after a fault."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    size = itemsize(p[DTYPE])
+    s = storage_new(H, p[NUMEL] * itemsize(dtype))
+    if s == NONE:
+        return no_memory(H)
+    needs = words(words(H)[H_OPS])[p[OP] * O_WORDS + O_NEEDS + i]
+    count = 1
+    for j in range(p[NIN]):
+        if needs & (1 << j):
+            count += 1
+    if needs & SAVED_OUT:
+        count += 1
+    plan_begin(H, kernel, p[NUMEL], count, p[NDIM], at(p, SHAPE))
+    plan_dense(H, 0, store(H, s)[S_DATA], itemsize(dtype))
+    g = store(H, node[N_GRAD])[S_DATA]
+    if node[N_UNIFORM] != 0:
+        plan_const(H, 1, g, size)
+    else:
+        plan_dense(H, 1, g, size)
+    n = 2
+    for j in range(p[NIN]):
+        if needs & (1 << j):
+            if p[INPUT + j] != NONE:
+                plan_operand(H, n, p[INPUT + j])
+            else:
+                number = H + (C_NUMBER + j) * 8
+                value = float64s(H + (C_NUMBER + j) * 8)
+                value[0] = from_bits(p[ATTR + j])
+                if p[DTYPE] == FLOAT32:
+                    float32s(number)[0] = value[0]
+                plan_const(H, n, number, size)
+            n += 1
+    if needs & SAVED_OUT:
+        plan_operand(H, n, node[N_ROW])
+    status = drive(H)
+    if status != 0:
+        storage_release(H, s)
+        return fault(H, X_STATUS, p[OP], status, 0)
+    return s
+
+
+@jit
+def pointwise_row(H, ctx, k):
+    """Send the gradient of a pointwise row to its inputs; NONE after a fault."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    op = p[OP]
+    o = at(words(words(H)[H_OPS]), op * O_WORDS)
+    for i in range(p[NIN]):
+        if (o[O_DIFF] & (1 << i)) == 0 or not wants(H, p, i):
+            continue
+        j = p[INPUT + i]
+        q = row_at(H, j)
+        dtype = q[DTYPE]
+        uniform = 0
+        if o[O_ALIAS] & (1 << i) and dtype == p[DTYPE]:
+            s = share(H, node[N_GRAD])
+            uniform = node[N_UNIFORM]
+        else:
+            if o[O_ALIAS] & (1 << i):
+                kernel = words(words(H)[H_FORWARD])[(FIRST_CAST + dtype) * N_DTYPES + p[DTYPE]]
+            else:
+                kernel = kernel_for(H, op, i, p[DTYPE])
+            s = pointwise_vjp(H, ctx, k, i, kernel, dtype)
+            if s == NONE:
+                return NONE
+        if not has_shape(q, p[NDIM], at(p, SHAPE)):
+            src = store(H, s)[S_DATA]
+            t = reduce_to(H, src, uniform != 0, dtype, p[NUMEL], p[NDIM], at(p, SHAPE), j)
+            storage_release(H, s)
+            if t == NONE:
+                return no_memory(H)
+            s = t
+            uniform = 0
+        if give(H, ctx, j, s, uniform) == NONE:
+            return NONE
+    return 0
+
+
+@jit
+def view_row(H, ctx, k):
+    """Send the gradient of a view to the part of its input that it shows; NONE after a fault."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    if not wants(H, p, 0):
+        return 0
+    j = p[INPUT]
+    q = row_at(H, j)
+    kind = p[ATTR + VIEW_KIND]
+    dtype = p[DTYPE]
+    size = itemsize(dtype)
+    if kind == VIEW_ALIAS:
+        return give(H, ctx, j, share(H, node[N_GRAD]), node[N_UNIFORM])
+    if kind == VIEW_EXPAND:
+        src = store(H, node[N_GRAD])[S_DATA]
+        t = reduce_to(H, src, node[N_UNIFORM] != 0, dtype, p[NUMEL], p[NDIM], at(p, SHAPE), j)
+        if t == NONE:
+            return no_memory(H)
+        return give(H, ctx, j, t, 0)
+    # A region: write or add into the input's own gradient, which needs no buffer of zeros per view.
+    to = node_at(ctx, q[LOCAL])
+    add = to[N_GRAD] != NONE
+    if add:
+        s = settle(H, ctx, q[LOCAL])
+        if s == NONE:
+            return NONE
+    else:
+        s = storage_new(H, q[NUMEL] * size)
+        if s == NONE:
+            return no_memory(H)
+        if q[NUMEL] != p[NUMEL]:
+            data = words(store(H, s)[S_DATA])
+            for w in range((q[NUMEL] * size + 7) // 8):
+                data[w] = 0
+        to[N_GRAD] = s
+        to[N_UNIFORM] = 0
+    h = words(H)
+    kernel = (h[H_ADD32] if dtype == FLOAT32 else h[H_ADD64]) if add else 0
+    region = store(H, s)[S_DATA] + p[ATTR + VIEW_OFFSET] * size
+    plan_begin(H, kernel, p[NUMEL], 2 if add else 1, p[NDIM], at(p, SHAPE))
+    plan_strided(H, 0, region, size, p[NDIM], at(p, SHAPE), at(p, ATTR + VIEW_STRIDE))
+    g = store(H, node[N_GRAD])[S_DATA]
+    if node[N_UNIFORM] != 0:
+        plan_strided(H, 1, g, size, 0, at(p, SHAPE), at(p, SHAPE))
+    else:
+        plan_dense(H, 1, g, size)
+    if add:
+        plan_strided(H, 2, region, size, p[NDIM], at(p, SHAPE), at(p, ATTR + VIEW_STRIDE))
+    drive(H)
+    return 0
+
+
+@jit
+def kernel_row(H, ctx, k):
+    """Run the backward kernels of any other row; NONE after a fault.
+
+    A kernel is ``int64 kernel(H, args)`` with ``args = [row, input, where to write, cotangent]``: it
+    writes the whole gradient of its input, contiguous, and the engine adds it up.
+    """
+    node = node_at(ctx, k)
+    if fill_out(H, ctx, k) == NONE:
+        return NONE
+    p = row_at(H, node[N_ROW])
+    op = p[OP]
+    for i in range(p[NIN]):
+        if not wants(H, row_at(H, node[N_ROW]), i):
+            continue
+        j = input_at(row_at(H, node[N_ROW]), i)
+        q = row_at(H, j)
+        kernel = kernel_for(H, op, min(i, MAX_INPUTS - 1), row_at(H, node[N_ROW])[DTYPE])
+        s = storage_new(H, q[NUMEL] * itemsize(q[DTYPE]))
+        if s == NONE:
+            return no_memory(H)
+        args = words(H + ARGS_SCRATCH)
+        args[0] = node[N_ROW]
+        args[1] = i
+        args[2] = store(H, s)[S_DATA]
+        args[3] = store(H, node[N_GRAD])[S_DATA]
+        status = call2(kernel, (H, H + ARGS_SCRATCH))
+        if status != 0:
+            storage_release(H, s)
+            if status == X_MEMORY:
+                return no_memory(H)
+            return fault(H, X_STATUS, op, status, 0)
+        if give(H, ctx, j, s, 0) == NONE:
+            return NONE
+    return 0
+
+
+# ---------------------------------------------------------------- the loop
+@jit
+def free_saved(H, r):
+    """Let go of what a row saved, once its gradient has been sent on."""
+    p = row_at(H, r)
+    if p[FLAGS] & F_HOLDS:
+        p[FLAGS] |= F_FREED
+        release_saved(H, r)
+
+
+@jit
+def send_on(H, ctx, k):
+    """Count node ``k`` as done at its inputs; those that wait for nothing more enter the heap."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    if node[N_GRAD] != NONE:
+        s = node[N_GRAD]
+        node[N_GRAD] = NONE
+        storage_release(H, s)
+    for i in range(p[NIN]):
+        j = input_at(p, i)
+        if j != NONE:
+            q = row_at(H, j)
+            if q[FLAGS] & F_REQUIRES_GRAD:
+                m = node_at(ctx, q[LOCAL])
+                m[N_PENDING] -= 1
+                if m[N_PENDING] == 0:
+                    heap_push(H, ctx, q[LOCAL])
+
+
+@jit
+def run(H, ctx):
+    """Run the pass until it is done (0) or stops with a fault (NONE); a stop can be resumed."""
+    c = words(ctx)
+    while c[B_HEAP_N] > 0 or c[B_NODE] != NONE:
+        k = c[B_NODE]
+        resumed = k != NONE
+        if not resumed:
+            k = heap_pop(ctx)
+            c[B_NODE] = k
+        node = node_at(ctx, k)
+        r = node[N_ROW]
+        p = row_at(H, r)
+        if node[N_GRAD] != NONE:
+            if p[FLAGS] & F_PYTHON:
+                return fault(H, X_PYTHON, r, k, 0)
+            if p[OP] == LEAF:
+                if accumulate(H, ctx, k) == NONE:
+                    return NONE
+            else:
+                if ready_to_run(H, p) == NONE or check_saved(H, p) == NONE:
+                    return NONE
+                if p[FLAGS] & F_RETAIN and accumulate_copy(H, ctx, k) == NONE:
+                    return NONE
+                family = words(words(H)[H_OPS])[p[OP] * O_WORDS + O_FAMILY]
+                if family == POINTWISE:
+                    done = pointwise_row(H, ctx, k)
+                elif family == VIEW:
+                    done = view_row(H, ctx, k)
+                else:
+                    done = kernel_row(H, ctx, k)
+                if done == NONE:
+                    return NONE
+                if c[B_RETAIN] == 0:
+                    free_saved(H, r)
+        send_on(H, ctx, k)
+        c[B_NODE] = NONE
+    return 0
+
+
+@jit
+def accumulate_copy(H, ctx, k):
+    """`accumulate` for a row that retains its gradient and still has to send it on."""
+    node = node_at(ctx, k)
+    s = share(H, node[N_GRAD])
+    uniform = node[N_UNIFORM]
+    done = accumulate(H, ctx, k)
+    if node[N_GRAD] != NONE:
+        storage_release(H, node[N_GRAD])
+    node[N_GRAD] = s
+    node[N_UNIFORM] = uniform
+    return done

@@ -1,0 +1,275 @@
+"""What the arena stores: the columns of a row and of a storage, and the words of the header.
+
+A *row* is one tensor and the node of the graph that made it.  The rows are one block of memory of
+``ROW_WORDS`` int64 a row, so that what an op touches lies side by side (8 cache lines; separate arrays
+cost one miss a column on graphs that outgrow the cache).  A column is a fixed word of every row:
+`Columns(engine)` shows each as a NumPy array without a copy.
+
+==========  ====================================================================================
+column      holds
+==========  ====================================================================================
+OP          op code: index into ``ops.table.OPS``; ``LEAF`` (0) for data without history
+DTYPE       dtype code (``jitgrad.dtypes``)
+NDIM        number of dims, at most ``MAX_DIMS``
+NUMEL       number of elements
+SHAPE       sizes, one word a dim
+STRIDE      strides in elements, one word a dim
+OFFSET      first element's position in the storage, in elements
+STORAGE     storage number, or ``NONE`` once nothing needs the value any more
+FLAGS       the ``F_*`` bits below
+REFS        what keeps the row alive: its Tensor, rows above it, the gradient column of a leaf
+USES        what keeps its value alive: its Tensor and the rows whose backward reads it
+SEQ         creation number; every input of a row has a smaller one
+GRAD        row number of the accumulated gradient of a leaf, or ``NONE``
+NIN         number of inputs
+INPUT       row numbers of the first ``MAX_INPUTS`` inputs, ``NONE`` where none is recorded
+MORE        address of the list of all inputs when there are more than ``MAX_INPUTS``, else 0
+SAVED       bit i: input i's value is kept for backward; bit ``SAVED_OUT``: the row's own is
+VERSION     version of each saved input's storage when it was saved
+OUTVER      version of the row's own storage when it was saved
+ATTR        what the op's kernels need besides: numbers (float64 bits or integers), dims, view strides
+AUX         storage number of a hidden saved buffer (indices, masks, statistics), or ``NONE``
+OUTNR       which output of its op this row is
+OWNER       address of the one Tensor object that holds the row, or 0
+NEXT        next row of the free list; also links rows that wait to be released
+LOCAL       position in the backward pass that reached the row last
+PASS        number of that backward pass
+GEN         how often the row number was given out; odd while it is alive
+BASE        storage-sharing row that this view was taken of, or ``NONE`` (a plain number, not a reference)
+==========  ====================================================================================
+"""
+
+from __future__ import annotations
+
+MAX_DIMS = 8
+MAX_INPUTS = 4
+NONE = -1
+LEAF = 0
+
+# ---------------------------------------------------------------- a row
+OP = 0
+DTYPE = 1
+NDIM = 2
+NUMEL = 3
+SHAPE = 4
+STRIDE = SHAPE + MAX_DIMS
+OFFSET = STRIDE + MAX_DIMS
+STORAGE = 21
+FLAGS = 22
+REFS = 23
+USES = 24
+SEQ = 25
+GRAD = 26
+NIN = 27
+INPUT = 28
+MORE = INPUT + MAX_INPUTS
+SAVED = 33
+VERSION = 34
+OUTVER = VERSION + MAX_INPUTS
+ATTR = 39
+ATTR_WORDS = 16
+AUX = ATTR + ATTR_WORDS
+OUTNR = 56
+OWNER = 57
+NEXT = 58
+LOCAL = 59
+PASS = 60
+GEN = 61
+BASE = 62
+ROW_WORDS = 64
+
+#: name -> (first word, words): the table above, for the debug checks, the tests and `Columns`.
+ROW_COLUMNS = {
+    "op": (OP, 1),
+    "dtype": (DTYPE, 1),
+    "ndim": (NDIM, 1),
+    "numel": (NUMEL, 1),
+    "shape": (SHAPE, MAX_DIMS),
+    "stride": (STRIDE, MAX_DIMS),
+    "offset": (OFFSET, 1),
+    "storage": (STORAGE, 1),
+    "flags": (FLAGS, 1),
+    "refs": (REFS, 1),
+    "uses": (USES, 1),
+    "seq": (SEQ, 1),
+    "grad": (GRAD, 1),
+    "nin": (NIN, 1),
+    "input": (INPUT, MAX_INPUTS),
+    "more": (MORE, 1),
+    "saved": (SAVED, 1),
+    "version": (VERSION, MAX_INPUTS),
+    "outver": (OUTVER, 1),
+    "attr": (ATTR, ATTR_WORDS),
+    "aux": (AUX, 1),
+    "outnr": (OUTNR, 1),
+    "owner": (OWNER, 1),
+    "next": (NEXT, 1),
+    "local": (LOCAL, 1),
+    "pass": (PASS, 1),
+    "gen": (GEN, 1),
+    "base": (BASE, 1),
+}
+
+SAVED_OUT = 16
+
+#: bits of FLAGS
+F_REQUIRES_GRAD = 1
+F_CONTIGUOUS = 2  # row-major without gaps, as PyTorch's is_contiguous()
+F_FREED = 4  # a backward pass has released what the row had saved
+F_VIEW = 8  # shares its storage with the row it was taken from
+F_RETAIN = 16  # a non-leaf that keeps its gradient
+F_PYTHON = 32  # backward must stop here and let Python act (hooks, custom functions)
+F_IMPLICIT = 64  # a cast that promotion inserted, not an op the user wrote
+F_HOLDS = 128  # something was saved when the row was recorded
+
+# View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
+VIEW_STRIDE = 0  # MAX_DIMS words
+VIEW_OFFSET = MAX_DIMS  # 1 word
+VIEW_KIND = MAX_DIMS + 1  # one of:
+VIEW_REGION = 0  # each element of the view is another element of the input
+VIEW_ALIAS = 1  # the same elements in the same order: the gradient is passed on as it is
+VIEW_EXPAND = 2  # the input was broadcast: the gradient is summed
+
+# ---------------------------------------------------------------- a storage
+S_DATA = 0  # address of the first byte, 64-byte aligned unless borrowed
+S_BYTES = 1  # bytes that can be used
+S_REFS = 2  # rows (and lists of rows) that share it
+S_VERSION = 3  # counts in-place changes
+S_CLASS = 4  # size class of the pool, or NONE for borrowed memory
+S_OWNER = 5  # Python object that owns borrowed memory, else 0
+S_GEN = 6  # odd while the number is in use
+S_NEXT = 7  # next number of the free list
+STORE_WORDS = 8
+
+# ---------------------------------------------------------------- the header
+H_ROWS = 0  # address of the rows; changes when they grow, so it is read anew after every allocation
+H_ROW_CAP = 1
+H_ROW_TOP = 2  # rows ever used
+H_ROW_FREE = 3  # head of the free list
+H_ROW_LIVE = 4
+H_STORES = 5
+H_STORE_CAP = 6
+H_STORE_TOP = 7
+H_STORE_FREE = 8
+H_STORE_LIVE = 9
+H_LIVE_BYTES = 10  # bytes in live pool buffers
+H_PEAK_BYTES = 11
+H_POOL_BYTES = 12  # bytes in buffers that wait in the pool
+H_POOL_LIMIT = 13
+H_BORROWED_BYTES = 14
+H_SEQ = 16
+H_PASS = 17
+H_CLOSED = 18  # 1 once the interpreter is going down: releasing does nothing
+H_DEBUG = 19
+H_GRAD_MODE = 20  # of the thread named next
+H_THREAD = 21  # thread whose grad mode stands in H_GRAD_MODE
+H_THREADS = 22  # threads a kernel may use
+H_PARALLEL_FROM = 23  # elements from which a pointwise kernel is split among threads
+H_PARALLEL = 24  # address of the parallel-for, 0 until it is loaded
+H_DEFAULT_DTYPE = 25
+H_TENSOR_TYPE = 26  # addresses of Python types and objects
+H_FLOAT_TYPE = 27
+H_INT_TYPE = 28
+H_BOOL_TYPE = 29
+H_TRUE = 30
+H_NONE = 31
+H_SLOT = 32  # byte offset of Tensor's row slot
+H_DESTRUCTOR = 33  # address of the capsule destructor
+H_FAULT_TYPE = 34  # exception class that carries a fault to Python
+H_FAULT = 35  # fault code
+H_DETAIL = 36  # 4 words about it
+H_PENDING = 40  # storages whose Python owner is to be released before returning
+H_OPS = 41  # address of the op table's words
+H_FORWARD = 42  # address of the table of forward kernels, [op, dtype]
+H_BACKWARD = 43  # the same for backward, [op, input, dtype]
+H_SCRATCH = 44  # address of the blocks that kernels compute in, one area a thread
+H_LIST = 45  # address of a list of row numbers, and its capacity
+H_LIST_CAP = 46
+H_GEMM32 = 47  # BLAS, Fortran interface
+H_GEMM64 = 48
+H_DRIVE = 49  # address of driver.drive
+H_DRIVE_RANGE = 50  # address of driver.drive_range
+H_BUSY = 51  # 1 while a backward context is being run
+H_RECORDED = 52  # rows recorded so far
+H_PARAMETER_TYPE = 53
+H_ADD32 = 54  # kernels x + z that gradients are accumulated with
+H_ADD64 = 55
+H_CONTEXT = 56  # the backward pass that stopped for Python
+H_CALL = 64  # arguments of the call in progress: 64 words
+H_PLAN = 128  # the pointwise plan in progress
+H_POOL = 256  # heads of the pool's free lists, one word a size class
+POOL_CLASSES = 192
+HEADER_WORDS = H_POOL + POOL_CLASSES
+
+# ---------------------------------------------------------------- the op table, as kernels see it
+O_FAMILY = 0
+O_RULE = 1  # how the result's dtype follows from the operands'
+O_BITS = 2  # the OB_* bits
+O_MASKS = 3  # bit i: operand i is a bool mask and takes no part in promotion
+O_NEEDS = 4  # MAX_INPUTS words: values that the gradient of input i reads (bits as in SAVED)
+O_DIFF = 8  # bit i: input i has a gradient
+O_ALIAS = 9  # bit i: the gradient of operand i is the cotangent itself
+O_WORDS = 16
+
+OB_NO_BOOL = 1  # not defined for bool
+OB_NO_FLOAT = 2  # not defined for floating point
+OB_SAVES_AUX = 4
+OB_NO_INT = 8
+
+# dtype rules
+R_COMMON = 0  # the operands' common dtype
+R_FLOAT = 1  # the same, integers become the default float
+R_BOOL = 2  # computed in the common dtype, the answer is bool
+R_FIRST = 3  # the first operand's dtype
+
+# ---------------------------------------------------------------- pointwise plan (words from H_PLAN)
+P_N = 0  # elements of the result
+P_NIN = 1
+P_NDIM = 2  # dims after collapsing
+P_KERNEL = 3
+P_FLAT = 4  # 1 if every operand is contiguous or one element
+P_SHAPE = 5
+P_BASE = 16  # address of operand j (0 is the result)
+P_SIZE = 24  # bytes of an element of operand j
+P_CONST = 32  # 1 if operand j is one element
+P_STRIDES = 40  # byte strides of operand j: MAX_DIMS words each
+P_OPERANDS = 8
+P_WORDS = P_STRIDES + P_OPERANDS * MAX_DIMS
+
+#: Elements a kernel computes at a time when an operand has to be gathered: they stay in the L1 cache.
+BLOCK = 1024
+#: Bytes of scratch a thread: a block of 8-byte elements for each operand, and the argument words.
+SCRATCH = (P_OPERANDS + 2) * BLOCK * 8
+
+# ---------------------------------------------------------------- faults
+# A jitted entry that can't do its work sets H_FAULT and raises H_FAULT_TYPE; Python then compiles what is
+# missing and calls again, or finds the words (errors.py).
+X_KERNEL = 1  # kernel (op, dtype, which) is not loaded yet
+X_THREAD = 2  # another thread's grad mode stands in the header
+X_PARALLEL = 3  # the parallel-for is not loaded yet
+X_TYPE = 4  # operand i is no tensor or number
+X_BROADCAST = 5  # shapes do not broadcast
+X_MEMORY = 6  # out of memory
+X_DTYPE = 7  # the op is not defined for that dtype
+X_DIMS = 8  # more dims than MAX_DIMS
+X_CAST = 9  # in-place result dtype
+X_LEAF = 10  # in-place on a leaf
+X_FREED = 11  # backward a second time
+X_VERSION = 12  # a saved value was changed
+X_OUTPUT_SHAPE = 13  # in-place: result shape differs from self
+X_INTERNAL = 14
+X_PYTHON = 15  # backward has reached a row that needs Python
+X_SLOW = 16  # needs the general path in Python
+X_MASK = 17  # condition is not bool
+X_OVERLAP = 18  # in-place on a tensor whose elements share memory
+X_DIM = 19  # dim out of range
+X_VIEW_INPLACE = 20  # in-place on a view under autograd
+X_SHAPE = 21  # shapes do not fit the op
+X_INDEX = 22  # index out of range
+X_STATUS = 23  # a kernel returned a status
+X_ROOT = 24  # backward of a tensor without history
+X_NO_MODE = 25  # an op needs a flag it does not have
+
+#: which kernel is missing (first detail word after op and dtype)
+W_FORWARD = 0
+W_BACKWARD = 1

@@ -1,0 +1,296 @@
+"""Runs a pointwise kernel over operands of any strides; without a kernel, copies operand 1.
+
+A pointwise kernel is one loop over contiguous memory: ``kernel(n, args)``, where ``args`` points at the
+addresses ``[result, operand 0, operand 1, ...]``.  Here is everything that makes strided, broadcast and
+one-element operands look contiguous to it: blocks of ``BLOCK`` elements that stay in the L1 cache are
+gathered before the kernel and, for a strided result, scattered after it.  So each formula is compiled
+into exactly one loop, and that loop is vectorised.
+
+The plan (``H_PLAN``, words ``P_*``) is filled by `plan_begin` and `plan_operand`, checked by nobody after
+that: shapes have been broadcast by the caller.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.columns import (
+    BLOCK,
+    H_PARALLEL,
+    H_PARALLEL_FROM,
+    H_PLAN,
+    H_SCRATCH,
+    H_THREADS,
+    MAX_DIMS,
+    P_BASE,
+    P_CONST,
+    P_FLAT,
+    P_KERNEL,
+    P_N,
+    P_NDIM,
+    P_NIN,
+    P_OPERANDS,
+    P_SHAPE,
+    P_SIZE,
+    P_STRIDES,
+    SCRATCH,
+)
+from jitgrad.kernels.lowlevel import call2, call3, int16s, int32s, jit, uint8s, words
+
+
+@jit
+def plan_begin(H, kernel, n, nin, ndim, shape):
+    """Start a plan: ``nin`` operands besides the result, over a result of ``n`` elements."""
+    plan = words(H + H_PLAN * 8)
+    plan[P_KERNEL] = kernel
+    plan[P_N] = n
+    plan[P_NIN] = nin
+    plan[P_NDIM] = ndim
+    plan[P_FLAT] = 1
+    for d in range(ndim):
+        plan[P_SHAPE + d] = shape[d]
+
+
+@jit
+def plan_dense(H, j, base, size):
+    """Operand ``j`` is contiguous, in the result's shape."""
+    plan = words(H + H_PLAN * 8)
+    plan[P_BASE + j] = base
+    plan[P_SIZE + j] = size
+    plan[P_CONST + j] = 0
+    stride = size
+    for k in range(plan[P_NDIM]):
+        d = plan[P_NDIM] - 1 - k
+        plan[P_STRIDES + j * MAX_DIMS + d] = stride
+        stride *= plan[P_SHAPE + d]
+
+
+@jit
+def plan_const(H, j, base, size):
+    """Operand ``j`` is one element."""
+    plan = words(H + H_PLAN * 8)
+    plan[P_BASE + j] = base
+    plan[P_SIZE + j] = size
+    plan[P_CONST + j] = 1
+    for d in range(plan[P_NDIM]):
+        plan[P_STRIDES + j * MAX_DIMS + d] = 0
+
+
+@jit
+def plan_strided(H, j, base, size, ndim, shape, stride):
+    """Operand ``j`` has a shape that broadcasts to the result's; ``stride`` is in elements."""
+    plan = words(H + H_PLAN * 8)
+    plan[P_BASE + j] = base
+    plan[P_SIZE + j] = size
+    plan[P_CONST + j] = 0
+    plan[P_FLAT] = 0
+    lead = plan[P_NDIM] - ndim
+    for d in range(plan[P_NDIM]):
+        step = 0
+        if d >= lead and shape[d - lead] != 1:
+            step = stride[d - lead] * size
+        plan[P_STRIDES + j * MAX_DIMS + d] = step
+
+
+@jit
+def plan_spread(H, j, base, size, ndim, shape):
+    """Operand ``j`` is contiguous in a shape of its own that broadcasts to the result's."""
+    plan = words(H + H_PLAN * 8)
+    plan[P_BASE + j] = base
+    plan[P_SIZE + j] = size
+    plan[P_CONST + j] = 0
+    plan[P_FLAT] = 0
+    lead = plan[P_NDIM] - ndim
+    stride = size
+    for k in range(plan[P_NDIM]):
+        d = plan[P_NDIM] - 1 - k
+        plan[P_STRIDES + j * MAX_DIMS + d] = 0
+        if d >= lead and shape[d - lead] != 1:
+            plan[P_STRIDES + j * MAX_DIMS + d] = stride
+            stride *= shape[d - lead]
+
+
+@jit
+def collapse(H):
+    """Merge neighbouring dims that every operand walks as one, and drop dims of size 1."""
+    plan = words(H + H_PLAN * 8)
+    nop = plan[P_NIN] + 1
+    kept = 0
+    for d in range(plan[P_NDIM]):
+        size = plan[P_SHAPE + d]
+        if size == 1:
+            continue
+        merge = kept > 0
+        if merge:
+            for j in range(nop):
+                s = P_STRIDES + j * MAX_DIMS
+                if plan[s + kept - 1] != plan[s + d] * size:
+                    merge = False
+        if merge:
+            plan[P_SHAPE + kept - 1] *= size
+            for j in range(nop):
+                s = P_STRIDES + j * MAX_DIMS
+                plan[s + kept - 1] = plan[s + d]
+        else:
+            plan[P_SHAPE + kept] = size
+            for j in range(nop):
+                s = P_STRIDES + j * MAX_DIMS
+                plan[s + kept] = plan[s + d]
+            kept += 1
+    if kept == 0:
+        plan[P_SHAPE] = 1
+        for j in range(nop):
+            plan[P_STRIDES + j * MAX_DIMS] = 0
+        kept = 1
+    plan[P_NDIM] = kept
+
+
+@jit
+def copy_run(dst, dst_step, src, src_step, n, size):
+    """Copy ``n`` elements of ``size`` bytes between byte-strided runs."""
+    if size == 4:
+        if dst_step == 4 and src_step == 4:
+            for i in range(n):
+                int32s(dst)[i] = int32s(src)[i]
+        elif dst_step == 4 and src_step == 0:
+            value = int32s(src)[0]
+            for i in range(n):
+                int32s(dst)[i] = value
+        else:
+            for i in range(n):
+                int32s(dst + i * dst_step)[0] = int32s(src + i * src_step)[0]
+    elif size == 8:
+        if dst_step == 8 and src_step == 8:
+            for i in range(n):
+                words(dst)[i] = words(src)[i]
+        elif dst_step == 8 and src_step == 0:
+            value = words(src)[0]
+            for i in range(n):
+                words(dst)[i] = value
+        else:
+            for i in range(n):
+                words(dst + i * dst_step)[0] = words(src + i * src_step)[0]
+    elif size == 1:
+        for i in range(n):
+            uint8s(dst + i * dst_step)[0] = uint8s(src + i * src_step)[0]
+    else:
+        for i in range(n):
+            int16s(dst + i * dst_step)[0] = int16s(src + i * src_step)[0]
+
+
+@jit
+def block_copy(H, j, start, n, block, scatter):
+    """Gather elements ``start ..`` of operand ``j`` into ``block``, or scatter them back from it."""
+    plan = words(H + H_PLAN * 8)
+    ndim = plan[P_NDIM]
+    size = plan[P_SIZE + j]
+    s = P_STRIDES + j * MAX_DIMS
+    inner = plan[P_SHAPE + ndim - 1]
+    step = plan[s + ndim - 1]
+    done = 0
+    while done < n:
+        # Where is element start + done?
+        rest = (start + done) // inner
+        column = (start + done) - rest * inner
+        address = plan[P_BASE + j] + column * step
+        for k in range(1, ndim):
+            d = ndim - 1 - k
+            up = rest // plan[P_SHAPE + d]
+            address += (rest - up * plan[P_SHAPE + d]) * plan[s + d]
+            rest = up
+        run = min(inner - column, n - done)
+        if scatter:
+            copy_run(address, step, block + done * size, size, run, size)
+        else:
+            copy_run(block + done * size, size, address, step, run, size)
+        done += run
+
+
+@jit
+def drive_range(H, start, stop, thread):
+    """Compute elements ``start`` to ``stop`` of the plan with the scratch of one thread."""
+    plan = words(H + H_PLAN * 8)
+    area = words(H)[H_SCRATCH] + thread * SCRATCH
+    args = words(area)
+    kernel = plan[P_KERNEL]
+    nop = plan[P_NIN] + 1
+    ndim = plan[P_NDIM]
+    status = 0
+    # An operand is read or written in place when it is contiguous over the whole result.
+    direct = 0
+    blocks = False
+    for j in range(nop):
+        size = plan[P_SIZE + j]
+        flat = plan[P_FLAT] == 1 or (ndim == 1 and plan[P_STRIDES + j * MAX_DIMS] == size)
+        if plan[P_CONST + j] == 0 and flat:
+            direct |= 1 << j
+        else:
+            blocks = True
+        # The kernel may not write where it reads: LLVM's loop checks for overlap and would take its
+        # scalar path, many times slower.  The result then goes through a block.
+        if j > 0 and plan[P_BASE + j] == plan[P_BASE]:
+            direct &= ~1
+            blocks = True
+    if (direct & 1) == 0:
+        blocks = True
+    if kernel == 0 and (direct & 1):
+        size = plan[P_SIZE]
+        block_copy(H, 1, start, stop - start, plan[P_BASE] + start * size, False)
+        return 0
+    for j in range(1, nop):
+        if plan[P_CONST + j] == 1:
+            block = area + (j + 1) * (BLOCK * 8)
+            size = plan[P_SIZE + j]
+            copy_run(block, size, plan[P_BASE + j], 0, min(stop - start, BLOCK), size)
+            args[j] = block
+    if not blocks:
+        for j in range(nop):
+            args[j] = plan[P_BASE + j] + start * plan[P_SIZE + j]
+        return call2(kernel, (stop - start, area))
+    at = start
+    while at < stop:
+        n = min(stop - at, BLOCK)
+        for j in range(nop):
+            block = area + (j + 1) * (BLOCK * 8)
+            if direct & (1 << j):
+                args[j] = plan[P_BASE + j] + at * plan[P_SIZE + j]
+            elif j == 0:
+                args[j] = block
+            elif plan[P_CONST + j] == 0:
+                block_copy(H, j, at, n, block, False)
+                args[j] = block
+        if kernel == 0:
+            args[0] = args[1]
+        else:
+            status |= call2(kernel, (n, area))
+        if (direct & 1) == 0:
+            block_copy(H, 0, at, n, args[0], True)
+        at += n
+    return status
+
+
+@jit
+def drive(H):
+    """Run the plan, split among threads from ``H_PARALLEL_FROM`` elements on."""
+    h = words(H)
+    plan = words(H + H_PLAN * 8)
+    n = plan[P_N]
+    if n == 0:
+        return 0
+    if plan[P_FLAT] == 0:
+        collapse(H)
+    elif plan[P_NDIM] != 1:
+        # All contiguous: one dim, which `block_copy` relies on when the result is also an operand.
+        plan[P_NDIM] = 1
+        plan[P_SHAPE] = n
+        for j in range(plan[P_NIN] + 1):
+            plan[P_STRIDES + j * MAX_DIMS] = plan[P_SIZE + j]
+    if n >= h[H_PARALLEL_FROM] and h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
+        return call3(h[H_PARALLEL], (H, n, h[H_THREADS]))
+    return drive_range(H, 0, n, 0)
+
+
+def drive_range_c(H, start, stop, thread):
+    """`drive_range` as a C function, for the threads of the parallel-for."""
+    return drive_range(H, start, stop, thread)
+
+
+assert P_STRIDES + P_OPERANDS * MAX_DIMS <= 128  # the plan's place in the header

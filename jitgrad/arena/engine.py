@@ -1,0 +1,224 @@
+"""The Python side of the arena: makes the header, loads the entries, brings in kernels when asked.
+
+``entry.pointwise``, ``entry.backward``, ... are builtins over the functions of `jitgrad.arena.entries`.
+They raise `Fault` when something is missing or wrong; `mend` loads what is missing or raises what a user
+should see, and `call` is the loop of the two.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.kernels import cache, loader
+from jitgrad.ops.table import OPS
+from jitgrad.ops.table import words as op_words
+
+
+class Fault(Exception):
+    """A jitted entry could not do its work; the header says why."""
+
+
+#: The entries and how many int64 their C functions take.
+ENTRIES = (
+    "pointwise new borrow shape stride word row address version bump item flag grad set_grad backward"
+    " resume abort empty_cache"
+).split()
+#: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
+ROUTINES = {
+    "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
+    "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
+    "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
+}
+
+_N_DTYPES = len(dtypes.ALL)
+_lock = threading.RLock()
+header = np.zeros(col.HEADER_WORDS, np.int64)
+H = header.ctypes.data
+_kept: list[Any] = []
+
+
+def _address(array: np.ndarray) -> int:
+    _kept.append(array)
+    return int(array.ctypes.data)
+
+
+def _allocate(nbytes: int) -> int:
+    malloc = ctypes.pythonapi.PyMem_RawMalloc
+    malloc.restype, malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    address = malloc(nbytes)
+    if not address:
+        raise MemoryError("jitgrad's arena")
+    return int(address)
+
+
+def _fill_header() -> None:
+    if ctypes.c_int64.from_address(id(header) + 8).value != id(type(header)):
+        raise ImportError(
+            "jitgrad needs the ordinary build of CPython 3.11 to 3.13 (not a free-threaded or debug one)"
+        )
+    rows, stores = 1024, 1024
+    header[col.H_ROWS] = _allocate(rows * col.ROW_WORDS * 8)
+    header[col.H_ROW_CAP] = rows
+    header[col.H_STORES] = _allocate(stores * col.STORE_WORDS * 8)
+    header[col.H_STORE_CAP] = stores
+    for slot in (col.H_ROW_FREE, col.H_STORE_FREE, col.H_PENDING):
+        header[slot] = col.NONE
+    header[col.H_POOL_LIMIT] = 2 << 30
+    header[col.H_DEBUG] = os.environ.get("JITGRAD_DEBUG", "0") not in ("", "0")
+    header[col.H_GRAD_MODE] = 1
+    header[col.H_THREAD] = threading.get_ident()
+    header[col.H_THREADS] = 1
+    header[col.H_PARALLEL_FROM] = 1 << 15
+    header[col.H_DEFAULT_DTYPE] = dtypes.float32.code
+    header[col.H_FLOAT_TYPE] = id(float)
+    header[col.H_INT_TYPE] = id(int)
+    header[col.H_BOOL_TYPE] = id(bool)
+    header[col.H_TRUE] = id(True)
+    header[col.H_NONE] = id(None)
+    header[col.H_FAULT_TYPE] = id(Fault)
+    table = np.array([op_words(op) for op in OPS], np.int64)
+    header[col.H_OPS] = _address(table)
+    header[col.H_FORWARD] = _address(np.zeros(len(OPS) * _N_DTYPES, np.int64))
+    header[col.H_BACKWARD] = _address(np.zeros(len(OPS) * col.MAX_INPUTS * _N_DTYPES, np.int64))
+    header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
+
+
+def _loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]) -> list[int]:
+    """Addresses of the functions of the unit of that name, from the cache or compiled now."""
+    with _lock:
+        compiled = cache.read(name)
+        if compiled is None:
+            from jitgrad.kernels.compiler import compile_units
+
+            compiled = compile_units(build())
+            cache.write(name, compiled)
+        return loader.load(*compiled)
+
+
+def _build_core() -> list[tuple[Callable[..., Any], int]]:
+    from jitgrad.kernels.compiler import by_name
+
+    units = [(by_name(f"jitgrad.arena.entries:{name}"), 3) for name in ENTRIES]
+    return units + [(by_name(source), n) for source, n, _ in ROUTINES.values()]
+
+
+class _Entries:
+    """The entries, as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+entry: Any = _Entries()
+
+
+def _load_core() -> None:
+    addresses = _loaded("core", _build_core)
+    capsule_new = ctypes.pythonapi.PyCapsule_New
+    capsule_new.restype = ctypes.py_object
+    capsule_new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    me = capsule_new(H, None, None)
+    for name, address in zip(ENTRIES, addresses, strict=False):
+        setattr(entry, name, loader.builtin(name, address, me))
+    for (_, _, slot), address in zip(ROUTINES.values(), addresses[len(ENTRIES) :], strict=True):
+        header[slot] = address
+
+
+def bind(tensor: type, slot: Any) -> None:
+    """Tell the arena what a Tensor is: the class and its row slot, which is hidden from Python."""
+    # A member descriptor keeps its PyMemberDef* behind the header of a descriptor:
+    # PyObject, d_type, d_name, d_qualname; the offset follows the name and the type code there.
+    base = id(slot) + 16
+    member = ctypes.c_void_p.from_address(base + 3 * 8).value
+    assert member is not None
+    offset = ctypes.c_ssize_t.from_address(member + 16).value
+    header[col.H_SLOT] = offset
+    header[col.H_TENSOR_TYPE] = id(tensor)
+
+
+def load_kernel(number: int, dtype: int, which: int) -> None:
+    """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
+    from jitgrad.ops import kernels_of
+
+    op = OPS[number]
+    (address,) = _loaded(
+        f"{op!r} {dtype} {which}", lambda: [kernels_of(number, dtype, which)]
+    )
+    if which == 0:
+        table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
+    else:
+        table = header[col.H_BACKWARD]
+        index = (number * col.MAX_INPUTS + which - 1) * _N_DTYPES + dtype
+    ctypes.c_int64.from_address(int(table) + index * 8).value = address
+
+
+_mode = threading.local()
+
+
+def grad_mode() -> bool:
+    """Whether operations of this thread are recorded."""
+    if header[col.H_THREAD] != threading.get_ident():
+        _switch_thread()
+    return bool(header[col.H_GRAD_MODE])
+
+
+def set_grad_mode(on: bool) -> None:
+    """Set this thread's mode."""
+    if header[col.H_THREAD] != threading.get_ident():
+        _switch_thread()
+    _mode.on = header[col.H_GRAD_MODE] = int(on)
+
+
+def _switch_thread() -> None:
+    header[col.H_GRAD_MODE] = getattr(_mode, "on", 1)
+    header[col.H_THREAD] = threading.get_ident()
+
+
+def mend(args: tuple[Any, ...]) -> None:
+    """Put right what the last fault of a call names, or raise the exception a user should see."""
+    code = int(header[col.H_FAULT])
+    a, b, c = (int(w) for w in header[col.H_DETAIL : col.H_DETAIL + 3])
+    if code == col.X_KERNEL:
+        load_kernel(a, b, c)
+    elif code == col.X_THREAD:
+        _switch_thread()
+    elif code == col.X_PARALLEL:
+        load_parallel()
+    else:
+        from jitgrad import errors
+
+        raise errors.from_fault(code, a, b, c, args)
+
+
+def call(function: Any, *args: Any) -> Any:
+    """Call an entry until nothing is missing any more."""
+    while True:
+        try:
+            return function(*args)
+        except Fault:
+            mend(args)
+
+
+def _close() -> None:
+    header[col.H_CLOSED] = 1
+
+
+def start() -> None:
+    """Make the arena; called once, when jitgrad is imported."""
+    _fill_header()
+    _load_core()
+    # The arena outlives every Tensor, so it is never given back: Tensors that the interpreter releases
+    # after this module is gone find it closed.
+    for thing in (header, *_kept):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    atexit.register(_close)

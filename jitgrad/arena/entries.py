@@ -1,0 +1,462 @@
+"""What Python calls: each function here becomes a builtin of CPython (``METH_FASTCALL``).
+
+``self`` is the capsule with the header's address, ``args`` points at ``n`` Python objects; the result is
+a new reference, or 0 with an exception set.  Faults are raised by `failed`.  Arguments that are no Tensor
+come from `jitgrad.engine`'s callers only and have been checked there; Tensors are checked here.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.backward import (
+    B_N,
+    B_RETAIN,
+    B_ROOTS,
+    N_GRAD,
+    N_PENDING,
+    N_UNIFORM,
+    context_free,
+    context_new,
+    discover,
+    give,
+    heap_push,
+    node_at,
+    reach,
+    relabel,
+    run,
+)
+from jitgrad.arena.columns import (
+    DTYPE,
+    F_CONTIGUOUS,
+    F_REQUIRES_GRAD,
+    FLAGS,
+    GRAD,
+    H_CLOSED,
+    H_CONTEXT,
+    H_FAULT,
+    H_NONE,
+    MAX_DIMS,
+    NDIM,
+    NONE,
+    NUMEL,
+    OFFSET,
+    OP,
+    OWNER,
+    REFS,
+    S_DATA,
+    S_REFS,
+    S_VERSION,
+    SHAPE,
+    STORAGE,
+    STRIDE,
+    X_KERNEL,
+    X_PARALLEL,
+    X_PYTHON,
+    X_TYPE,
+)
+from jitgrad.arena.python import failed, fault, no_memory, operand, ready, tensor_row, wrap, wrap_as
+from jitgrad.arena.recorder import record_pointwise, store_number
+from jitgrad.arena.rows import (
+    C_SHAPE,
+    data_of,
+    dense_row,
+    drop,
+    is_contiguous,
+    itemsize,
+    keep,
+    row_at,
+    row_new,
+    unuse,
+    unref,
+)
+from jitgrad.arena.shapes import dense_copy
+from jitgrad.arena.storage import empty_pool, flush, storage_borrow, storage_new, storage_release, store
+from jitgrad.dtypes import FIRST_FLOAT
+from jitgrad.kernels.lowlevel import (
+    POINTERS,
+    as_int,
+    at,
+    capsule_name,
+    capsule_pointer,
+    decref,
+    incref,
+    jit,
+    new_bool,
+    new_float,
+    new_int,
+    tuple_new,
+    tuple_set,
+    words,
+)
+
+_u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64 = POINTERS
+
+
+@jit
+def none(H):
+    """A new reference to None."""
+    flush(H)
+    obj = words(H)[H_NONE]
+    incref(obj)
+    return obj
+
+
+@jit
+def result(H, r):
+    """The Tensor of a recorded row, or the exception of the fault that kept it from being recorded."""
+    if r == NONE:
+        return failed(H)
+    return wrap(H, r)
+
+
+# ---------------------------------------------------------------- recording
+def pointwise(self, args, n):
+    """``pointwise(op, *operands)``: a pointwise op on Tensors and numbers."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    if not ready(H):
+        return failed(H)
+    for i in range(n - 1):
+        if not operand(H, a[i + 1], i):
+            fault(H, X_TYPE, i, 0, 0)
+            return failed(H)
+    return result(H, record_pointwise(H, as_int(a[0]), n - 1))
+
+
+# ---------------------------------------------------------------- making and reading Tensors
+def new(self, args, n):
+    """``new(dtype, type, *shape)``: an uninitialised Tensor."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    shape = words(H + C_SHAPE * 8)
+    for d in range(n - 2):
+        shape[d] = as_int(a[d + 2])
+    r = dense_row(H, as_int(a[0]), n - 2, shape)
+    if r == NONE:
+        no_memory(H)
+        return failed(H)
+    return wrap_as(H, r, a[1])
+
+
+def borrow(self, args, n):
+    """``borrow(address, owner, dtype, nbytes, *shape, *strides)``: a Tensor over the memory of ``owner``."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    ndim = (n - 4) // 2
+    s = storage_borrow(H, as_int(a[0]), as_int(a[3]), a[1])
+    if s == NONE:
+        no_memory(H)
+        return failed(H)
+    incref(a[1])
+    r = row_new(H)
+    if r == NONE:
+        storage_release(H, s)
+        no_memory(H)
+        return failed(H)
+    p = row_at(H, r)
+    p[DTYPE] = as_int(a[2])
+    p[NDIM] = ndim
+    p[STORAGE] = s
+    numel = 1
+    for d in range(ndim):
+        p[SHAPE + d] = as_int(a[4 + d])
+        p[STRIDE + d] = as_int(a[4 + ndim + d])
+        numel *= p[SHAPE + d]
+    p[NUMEL] = numel
+    if is_contiguous(p):
+        p[FLAGS] |= F_CONTIGUOUS
+    return wrap(H, r)
+
+
+def shape(self, args, n):
+    """``shape(x)``: the sizes, as a tuple."""
+    return _tuple(capsule_pointer(self, 0), args, SHAPE)
+
+
+def stride(self, args, n):
+    """``stride(x)``: the strides in elements, as a tuple."""
+    return _tuple(capsule_pointer(self, 0), args, STRIDE)
+
+
+@jit
+def _tuple(H, args, first):
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    p = row_at(H, r)
+    t = tuple_new(p[NDIM])
+    if t != 0:
+        for d in range(p[NDIM]):
+            tuple_set(t, d, new_int(p[first + d]))
+    return t
+
+
+def word(self, args, n):
+    """``word(x, k)``: word ``k`` of the row (a column), as an int."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    return new_int(row_at(H, r)[as_int(words(args)[1])])
+
+
+def row(self, args, n):
+    """``row(x)``: the row number, for messages, pictures and tests."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    return new_int(r)
+
+
+def address(self, args, n):
+    """``address(x)``: where the first element lies."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    return new_int(data_of(H, r))
+
+
+def version(self, args, n):
+    """``version(x)``: how often the storage was changed in place."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    return new_int(store(H, row_at(H, r)[STORAGE])[S_VERSION])
+
+
+def bump(self, args, n):
+    """``bump(x)``: count one change in place."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    store(H, row_at(H, r)[STORAGE])[S_VERSION] += 1
+    return none(H)
+
+
+def item(self, args, n):
+    """``item(x)``: the one element as a Python number; None if there is not exactly one."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    p = row_at(H, r)
+    if p[NUMEL] != 1:
+        return none(H)
+    a = data_of(H, r)
+    d = p[DTYPE]
+    if d == 7:
+        return new_float(_f64(a)[0])
+    if d == 6:
+        return new_float(_f32(a)[0])
+    if d == 0:
+        return new_bool(_u8(a)[0])
+    value = 0
+    if d == 1:
+        value = _u8(a)[0] * 1
+    elif d == 2:
+        value = _i8(a)[0] * 1
+    elif d == 3:
+        value = _i16(a)[0] * 1
+    elif d == 4:
+        value = _i32(a)[0] * 1
+    else:
+        value = _i64(a)[0]
+    return new_int(value)
+
+
+def flag(self, args, n):
+    """``flag(x, bit, on)``: set or clear a bit of FLAGS; returns what it was."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    r = tensor_row(H, a[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    p = row_at(H, r)
+    bit = as_int(a[1])
+    was = 1 if p[FLAGS] & bit else 0
+    if as_int(a[2]) != 0:
+        p[FLAGS] |= bit
+    else:
+        p[FLAGS] &= ~bit
+    return new_bool(was)
+
+
+def grad(self, args, n):
+    """``grad(x)``: the Tensor that holds the accumulated gradient, or None."""
+    H = capsule_pointer(self, 0)
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    g = row_at(H, r)[GRAD]
+    if g == NONE:
+        return none(H)
+    return owner_of(H, g)
+
+
+@jit
+def owner_of(H, r):
+    """A new reference to the one Tensor of row ``r``, made if it has none at present."""
+    obj = row_at(H, r)[OWNER]
+    # An object that is being deallocated (its weak references are called back) has no references left.
+    if obj != 0 and words(obj)[0] > 0:
+        incref(obj)
+        return obj
+    keep(H, r)
+    return wrap(H, r)
+
+
+def set_grad(self, args, n):
+    """``set_grad(x, g)``: make the Tensor ``g`` (None: nothing) the gradient of ``x``."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    r = tensor_row(H, a[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    g = NONE
+    if a[1] != words(H)[H_NONE]:
+        g = tensor_row(H, a[1])
+        if g == NONE:
+            fault(H, X_TYPE, 1, 0, 0)
+            return failed(H)
+        keep(H, g)
+    old = row_at(H, r)[GRAD]
+    row_at(H, r)[GRAD] = g
+    if old != NONE:
+        drop(H, old)
+    return none(H)
+
+
+@jit
+def release(capsule):
+    """The capsule's destructor: the Tensor of a row is gone."""
+    H = capsule_name(capsule)
+    r = capsule_pointer(capsule, H) - 1
+    # At interpreter exit Tensors die in any order: from then on nothing is released.
+    if words(H)[H_CLOSED] == 0:
+        row_at(H, r)[OWNER] = 0
+        drop(H, r)
+        flush(H)
+
+
+# ---------------------------------------------------------------- backward
+def backward(self, args, n):
+    """``backward(retain, root, gradient, root, gradient, ...)``: run a whole pass; gradient None means 1.
+
+    A fault that Python can mend leaves the pass in the header, for `resume` or `abort`.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    if not ready(H):
+        return failed(H)
+    ctx = context_new(H, as_int(a[0]))
+    if ctx == 0:
+        no_memory(H)
+        return failed(H)
+    if seed(H, ctx, a, (n - 1) // 2) == NONE or discover(H, ctx) == NONE:
+        context_free(H, ctx)
+        return failed(H)
+    for k in range(words(ctx)[B_ROOTS]):
+        if node_at(ctx, k)[N_PENDING] == 0:
+            heap_push(H, ctx, k)
+    return finish(H, ctx)
+
+
+@jit
+def seed(H, ctx, a, count):
+    """Reach the roots with their gradients; NONE after a fault."""
+    for i in range(count):
+        r = tensor_row(H, a[1 + 2 * i])
+        if r == NONE:
+            return fault(H, X_TYPE, i, 0, 0)
+        c = words(ctx)
+        known = c[B_N]
+        k = reach(H, ctx, r)
+        if k == NONE:
+            return no_memory(H)
+        if k == known:
+            row_at(H, r)[REFS] += 1
+            c[B_ROOTS] += 1
+        s = NONE
+        uniform = 0
+        p = row_at(H, r)
+        if a[2 + 2 * i] == words(H)[H_NONE]:
+            s = storage_new(H, 8)
+            if s == NONE:
+                return no_memory(H)
+            if p[DTYPE] == 6:
+                _f32(store(H, s)[S_DATA])[0] = 1.0
+            else:
+                _f64(store(H, s)[S_DATA])[0] = 1.0
+            uniform = 1
+        else:
+            g = tensor_row(H, a[2 + 2 * i])
+            if g == NONE:
+                return fault(H, X_TYPE, i, 0, 0)
+            q = row_at(H, g)
+            if q[FLAGS] & F_CONTIGUOUS and q[OFFSET] == 0:
+                s = q[STORAGE]
+                store(H, s)[S_REFS] += 1
+            else:
+                s = dense_copy(H, g)
+                if s == NONE:
+                    return no_memory(H)
+        if give(H, ctx, r, s, uniform) == NONE:
+            return NONE
+    return 0
+
+
+@jit
+def finish(H, ctx):
+    """Run a pass on; free it unless it can be resumed."""
+    h = words(H)
+    if run(H, ctx) != NONE:
+        context_free(H, ctx)
+        return none(H)
+    code = h[H_FAULT]
+    if code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
+        h[H_CONTEXT] = ctx
+    else:
+        context_free(H, ctx)
+    return failed(H)
+
+
+def resume(self, args, n):
+    """``resume(context)``: go on with a pass that stopped for Python."""
+    H = capsule_pointer(self, 0)
+    ctx = as_int(words(args)[0])
+    relabel(H, ctx)
+    return finish(H, ctx)
+
+
+def abort(self, args, n):
+    """``abort(context)``: give a stopped pass up."""
+    H = capsule_pointer(self, 0)
+    context_free(H, as_int(words(args)[0]))
+    return none(H)
+
+
+def empty_cache(self, args, n):
+    """``empty_cache()``: give the pool's waiting buffers back to the system."""
+    H = capsule_pointer(self, 0)
+    empty_pool(H)
+    return none(H)
+
+
+def release_c(capsule):
+    """`release` with the shape of a unit."""
+    release(capsule)
+    return 0

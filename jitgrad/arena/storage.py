@@ -1,0 +1,230 @@
+"""Storages: reference-counted buffers, recycled by size class.
+
+A buffer that is given back waits in its class's free list (its first word links to the next one) until
+the pool holds more than ``H_POOL_LIMIT`` bytes.  A fresh big buffer costs a page fault every 4 KB, more
+than most kernels that fill it, so recycling is what makes large ops fast as well as small ones.
+
+Jitted.  A storage number is valid while somebody holds a reference; a pointer from `store` is valid only
+until the next `storage_new`, which may move the table.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.columns import (
+    H_BORROWED_BYTES,
+    H_DEBUG,
+    H_LIVE_BYTES,
+    H_PEAK_BYTES,
+    H_PENDING,
+    H_POOL,
+    H_POOL_BYTES,
+    H_POOL_LIMIT,
+    H_STORE_CAP,
+    H_STORE_FREE,
+    H_STORE_LIVE,
+    H_STORE_TOP,
+    H_STORES,
+    NONE,
+    POOL_CLASSES,
+    S_BYTES,
+    S_CLASS,
+    S_DATA,
+    S_GEN,
+    S_NEXT,
+    S_OWNER,
+    S_REFS,
+    S_VERSION,
+    STORE_WORDS,
+)
+from jitgrad.kernels.lowlevel import decref, jit, raw_free, raw_malloc, raw_realloc, words
+
+ALIGN = 64
+
+
+@jit
+def size_class(nbytes):
+    """The size class of a request: multiples of 64 bytes to 512, then four steps an octave."""
+    if nbytes <= 512:
+        return (max(nbytes, 1) + 63) // 64 - 1
+    octave = 9
+    while (1 << (octave + 1)) < nbytes:
+        octave += 1
+    step = 1 << (octave - 2)
+    return 8 + (octave - 9) * 4 + (nbytes - (1 << octave) + step - 1) // step - 1
+
+
+@jit
+def class_bytes(k):
+    """The bytes of a buffer of class ``k``."""
+    if k < 8:
+        return (k + 1) * 64
+    octave = 9 + (k - 8) // 4
+    return (1 << octave) + ((k - 8) % 4 + 1) * (1 << (octave - 2))
+
+
+@jit
+def store(H, s):
+    """The words of storage ``s``."""
+    return words(words(H)[H_STORES] + s * (STORE_WORDS * 8))
+
+
+@jit
+def buffer_new(nbytes):
+    """A 64-byte aligned buffer, or 0; the address that malloc gave stands just below it."""
+    raw = raw_malloc(nbytes + 2 * ALIGN)
+    if raw == 0:
+        return 0
+    data = (raw + 8 + ALIGN - 1) & ~(ALIGN - 1)
+    words(data)[-1] = raw
+    return data
+
+
+@jit
+def buffer_free(data):
+    raw_free(words(data)[-1])
+
+
+@jit
+def empty_pool(H):
+    """Give every waiting buffer back to the system."""
+    h = words(H)
+    for k in range(POOL_CLASSES):
+        data = h[H_POOL + k]
+        h[H_POOL + k] = 0
+        while data != 0:
+            after = words(data)[0]
+            buffer_free(data)
+            data = after
+    h[H_POOL_BYTES] = 0
+
+
+@jit
+def slot_new(H):
+    """A free storage number, or NONE when the table can't grow."""
+    h = words(H)
+    s = h[H_STORE_FREE]
+    if s != NONE:
+        h[H_STORE_FREE] = store(H, s)[S_NEXT]
+    else:
+        if h[H_STORE_TOP] == h[H_STORE_CAP]:
+            capacity = h[H_STORE_CAP] * 2
+            table = raw_realloc(h[H_STORES], capacity * (STORE_WORDS * 8))
+            if table == 0:
+                return NONE
+            h[H_STORES] = table
+            h[H_STORE_CAP] = capacity
+        s = h[H_STORE_TOP]
+        h[H_STORE_TOP] = s + 1
+        store(H, s)[S_GEN] = 0
+    p = store(H, s)
+    p[S_GEN] += 1
+    p[S_REFS] = 1
+    p[S_VERSION] = 0
+    p[S_OWNER] = 0
+    p[S_NEXT] = NONE
+    h[H_STORE_LIVE] += 1
+    return s
+
+
+@jit
+def slot_free(H, s):
+    h = words(H)
+    p = store(H, s)
+    p[S_GEN] += 1
+    p[S_DATA] = 0
+    p[S_NEXT] = h[H_STORE_FREE]
+    h[H_STORE_FREE] = s
+    h[H_STORE_LIVE] -= 1
+
+
+@jit
+def storage_new(H, nbytes):
+    """A storage of at least ``nbytes``, contents undefined, one reference; NONE when memory is out."""
+    h = words(H)
+    if nbytes < 0 or nbytes > (1 << 47):
+        return NONE
+    k = size_class(nbytes)
+    size = class_bytes(k)
+    data = h[H_POOL + k]
+    if data != 0:
+        h[H_POOL + k] = words(data)[0]
+        h[H_POOL_BYTES] -= size
+    else:
+        data = buffer_new(size)
+        if data == 0:
+            empty_pool(H)
+            data = buffer_new(size)
+            if data == 0:
+                return NONE
+    s = slot_new(H)
+    if s == NONE:
+        buffer_free(data)
+        return NONE
+    p = store(H, s)
+    p[S_DATA] = data
+    p[S_BYTES] = size
+    p[S_CLASS] = k
+    h[H_LIVE_BYTES] += size
+    if h[H_LIVE_BYTES] > h[H_PEAK_BYTES]:
+        h[H_PEAK_BYTES] = h[H_LIVE_BYTES]
+    return s
+
+
+@jit
+def storage_borrow(H, data, nbytes, owner):
+    """A storage over memory that the Python object ``owner`` keeps alive (its reference is stolen)."""
+    s = slot_new(H)
+    if s == NONE:
+        return NONE
+    p = store(H, s)
+    p[S_DATA] = data
+    p[S_BYTES] = nbytes
+    p[S_CLASS] = NONE
+    p[S_OWNER] = owner
+    words(H)[H_BORROWED_BYTES] += nbytes
+    return s
+
+
+@jit
+def storage_release(H, s):
+    """Drop one reference."""
+    h = words(H)
+    p = store(H, s)
+    p[S_REFS] -= 1
+    if p[S_REFS] > 0:
+        return
+    if p[S_CLASS] == NONE:
+        # Letting go of a Python object can run any Python code, which can come back in here: it waits in
+        # a list until the entry is about to return (`flush`) and everything is consistent.
+        p[S_NEXT] = h[H_PENDING]
+        h[H_PENDING] = s
+        return
+    data = p[S_DATA]
+    size = p[S_BYTES]
+    h[H_LIVE_BYTES] -= size
+    if h[H_DEBUG] != 0:
+        # All bits set: NaN in every float dtype, -1 or 255 in the integers.
+        for i in range(size // 8):
+            words(data)[i] = -1
+    if h[H_POOL_BYTES] + size > h[H_POOL_LIMIT]:
+        buffer_free(data)
+    else:
+        k = p[S_CLASS]
+        words(data)[0] = h[H_POOL + k]
+        h[H_POOL + k] = data
+        h[H_POOL_BYTES] += size
+    slot_free(H, s)
+
+
+@jit
+def flush(H):
+    """Let go of the Python objects whose borrowed memory nobody uses any more."""
+    h = words(H)
+    while h[H_PENDING] != NONE:
+        s = h[H_PENDING]
+        p = store(H, s)
+        h[H_PENDING] = p[S_NEXT]
+        h[H_BORROWED_BYTES] -= p[S_BYTES]
+        owner = p[S_OWNER]
+        slot_free(H, s)
+        decref(owner)

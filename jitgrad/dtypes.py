@@ -1,0 +1,121 @@
+"""The element types: their codes in the arena, NumPy's twin of each, and PyTorch's promotion rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class dtype:  # noqa: N801 - PyTorch's own name for it
+    """An element type, such as ``jitgrad.float32``.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.float32
+    jitgrad.float32
+    >>> jitgrad.float32.is_floating_point, jitgrad.int16.itemsize
+    (True, 2)
+    """
+
+    __slots__ = ("code", "is_floating_point", "is_signed", "itemsize", "letter", "name", "numpy")
+
+    is_complex = False
+
+    def __init__(self, code: int, name: str, numpy_type: Any, letter: str) -> None:
+        self.code = code
+        self.name = name
+        self.numpy = np.dtype(numpy_type)
+        self.itemsize = self.numpy.itemsize
+        self.is_floating_point = self.numpy.kind == "f"
+        self.is_signed = self.numpy.kind in "fi"
+        #: What PyTorch calls a tensor of it in messages ("torch.FloatTensor", "Float").
+        self.letter = letter
+
+    def __repr__(self) -> str:
+        return f"jitgrad.{self.name}"
+
+    def __reduce__(self) -> tuple[Callable[[str], dtype], tuple[str]]:
+        return by_name, (self.name,)
+
+
+# The codes are what the arena's dtype column holds; a float's code is above every integer's.
+bool = dtype(0, "bool", np.bool_, "Bool")  # noqa: A001 - PyTorch's own name for it
+uint8 = dtype(1, "uint8", np.uint8, "Byte")
+int8 = dtype(2, "int8", np.int8, "Char")
+int16 = dtype(3, "int16", np.int16, "Short")
+int32 = dtype(4, "int32", np.int32, "Int")
+int64 = dtype(5, "int64", np.int64, "Long")
+float32 = dtype(6, "float32", np.float32, "Float")
+float64 = dtype(7, "float64", np.float64, "Double")
+
+ALL = (bool, uint8, int8, int16, int32, int64, float32, float64)
+FIRST_FLOAT = float32.code
+ALIASES = {"float": float32, "double": float64, "short": int16, "int": int32, "long": int64}
+
+_BY_NAME = {d.name: d for d in ALL}
+_BY_NUMPY = {d.numpy: d for d in ALL}
+
+
+def by_name(name: str) -> dtype:
+    """The dtype of that name; raises KeyError for another."""
+    return _BY_NAME[name]
+
+
+def from_numpy(numpy_type: np.dtype[Any]) -> dtype:
+    """The dtype that stores what a NumPy dtype does.
+
+    Raises
+    ------
+    TypeError
+        If there is none (complex, float16, strings, objects, ...).
+    """
+    found = _BY_NUMPY.get(numpy_type.newbyteorder("=")) if numpy_type.kind in "buif" else None
+    if found is None:
+        names = ", ".join(d.name for d in reversed(ALL))
+        raise TypeError(
+            f"can't convert np.ndarray of type {numpy_type}. The only supported types are: {names}."
+        )
+    return found
+
+
+def _category(code: int) -> int:
+    return 0 if code == 0 else 2 if code >= FIRST_FLOAT else 1
+
+
+def _promote(a: int, b: int) -> int:
+    if _category(a) != _category(b):
+        return a if _category(a) > _category(b) else b
+    if {a, b} == {uint8.code, int8.code}:
+        return int16.code
+    return max(a, b)
+
+
+#: ``PROMOTION[a][b]``: the code of the smallest dtype that holds both, as PyTorch defines it.
+PROMOTION = tuple(tuple(_promote(a, b) for b in range(len(ALL))) for a in range(len(ALL)))
+
+
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The dtype that an operation on tensors of two dtypes computes in.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.promote_types(jitgrad.uint8, jitgrad.int8)
+    jitgrad.int16
+    """
+    return ALL[PROMOTION[type1.code][type2.code]]
+
+
+def can_cast(from_: dtype, to: dtype) -> Any:
+    """Whether PyTorch lets a result of one dtype be stored in another (same or higher category).
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.can_cast(jitgrad.float64, jitgrad.int32), jitgrad.can_cast(jitgrad.int8, jitgrad.float32)
+    (False, True)
+    """
+    return _category(from_.code) <= _category(to.code)

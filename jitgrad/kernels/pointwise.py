@@ -1,0 +1,69 @@
+"""From a formula to a kernel: one loop over contiguous memory.
+
+The kernel is a C function ``int64 kernel(int64 n, int64 args)``; ``args`` points at the addresses of the
+result and the operands, all contiguous, none overlapping the result (the driver sees to both).  Imported
+by the compiler only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jitgrad.dtypes import ALL, FIRST_FLOAT
+from jitgrad.kernels import formula
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, words
+from jitgrad.kernels.scalars import environment
+
+_DIVISIONS = {"floordiv", "truncdiv", "remainder", "fmod"}
+
+
+def kernel(
+    text: str, operands: list[tuple[str, int]], dtype: int, result: int, name: str
+) -> Callable[[Any, Any], Any]:
+    """The loop of a formula, as a plain Python function ready to be compiled.
+
+    Parameters
+    ----------
+    text : str
+        The formula.
+    operands : list of (str, int)
+        Name and dtype code of each operand, in the order of ``args``.
+    dtype : int
+        Code of the dtype that the formula computes in.
+    result : int
+        Code of the result's dtype.
+    name : str
+        Shown in tracebacks and symbol names.
+    """
+    statements, value = formula.typed(text)
+    used = formula.names(text)
+    lines = [f"def {name}(_n, _args):", " _a = _words(_args)", " _out = _result(_a[0])"]
+    space: dict[str, Any] = environment(dtype, used)
+    space |= {"_words": words, "_result": POINTERS[result], "_R": TYPES[result]}
+    for j, (operand, code) in enumerate(operands):
+        space[f"_pointer{j}"] = POINTERS[code]
+        lines.append(f" _p{j} = _pointer{j}(_a[{j + 1}])")
+    # The one way a kernel can fail: dividing an integer by zero.  Floats give inf or nan.
+    checked = dtype < FIRST_FLOAT and bool(used & _DIVISIONS)
+    if checked:
+        lines.append(" _bad = 0")
+    lines.append(" for _i in range(_n):")
+    for j, (operand, code) in enumerate(operands):
+        load = f"_p{j}[_i]" if ALL[code].name != "bool" else f"_p{j}[_i] != 0"
+        lines.append(f"  {operand} = {load}")
+    if checked:
+        lines.append("  _bad |= z == 0")
+    lines += [f"  {line}" for line in statements]
+    if ALL[result].name == "bool":
+        lines.append(f"  _out[_i] = _R(({value}) != 0)")
+    elif dtype >= FIRST_FLOAT > result:
+        # Through int64, as a C cast of an out-of-range value is undefined for the narrow types.
+        space["_wide"] = TYPES[5]
+        lines.append(f"  _out[_i] = _R(_wide({value}))")
+    else:
+        lines.append(f"  _out[_i] = _R({value})")
+    lines.append(" return 1 if _bad else 0" if checked else " return 0")
+    exec(compile("\n".join(lines), f"<formula {name}>", "exec"), space)
+    made: Callable[[Any, Any], Any] = space[name]
+    return made

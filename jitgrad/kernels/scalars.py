@@ -1,0 +1,223 @@
+"""The functions that a formula may call, jitted for each dtype.
+
+`environment` gives the namespace in which a formula of `jitgrad.kernels.formula` is compiled: vector
+math of our own (`vecmath`), instructions that LLVM vectorises (sqrt, floor, ...), and small selections.
+Imported by the compiler only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from jitgrad.dtypes import ALL, FIRST_FLOAT
+from jitgrad.kernels.lowlevel import OPTIONS, TYPES, jit
+from jitgrad.kernels.vecmath import VECTOR
+
+
+def _instruction(name: str) -> Any:
+    """The LLVM instruction of that name on one floating-point argument."""
+
+    @intrinsic
+    def call(typingctx: Any, value: Any) -> Any:
+        if not isinstance(value, types.Float):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            ty = args[0].type
+            fn = builder.module.declare_intrinsic(name, [ty], ir.FunctionType(ty, [ty]))
+            return builder.call(fn, args)
+
+        return value(value), codegen
+
+    return call
+
+
+_floor = _instruction("llvm.floor")
+_ceil = _instruction("llvm.ceil")
+_trunc = _instruction("llvm.trunc")
+_rint = _instruction("llvm.rint")  # halves to even, as torch.round
+_fabs = _instruction("llvm.fabs")
+_sqrt = _instruction("llvm.sqrt")
+
+
+@jit
+def _where(c, a, b):
+    return a if c else b
+
+
+@jit
+def _isnan(x):
+    return x != x
+
+
+@jit
+def _isinf(x):
+    return (_fabs(x) == math.inf) & (x == x)
+
+
+@jit
+def _isfinite(x):
+    return _fabs(x) < math.inf
+
+
+# A NaN in either operand is the answer, as in PyTorch.
+@jit
+def _minimum(a, b):
+    return a if (a < b) | (a != a) else b if (b <= a) | (b != b) else a
+
+
+@jit
+def _maximum(a, b):
+    return a if (a > b) | (a != a) else b if (b >= a) | (b != b) else a
+
+
+@jit
+def _sign(x):
+    return (x > 0) * 1 - (x < 0) * 1
+
+
+@jit
+def _fmod(a, b):
+    return math.fmod(a, b)
+
+
+@jit
+def _remainder(a, b):
+    m = math.fmod(a, b)
+    return m + b if (m != 0) & ((b < 0) != (m < 0)) else m
+
+
+@jit
+def _floordiv(a, b):
+    # The quotient is corrected to the nearest integer: (a - m) / b can be off by a rounding.
+    m = math.fmod(a, b)
+    q = (a - m) / b
+    q = q - 1 if (m != 0) & ((b < 0) != (m < 0)) else q
+    f = _floor(q)
+    f = f + 1 if q - f > 0.5 else f
+    zero = 0.0 if a / b >= 0 else -0.0
+    return a / b if b == 0 else (f if q != 0 else zero)
+
+
+@jit
+def _truncdiv(a, b):
+    return _trunc(a / b)
+
+
+# Integer division: a zero divisor is caught by the kernel's status, here it only must not trap.
+@jit
+def _ifloordiv(a, b):
+    return a // (b if b != 0 else 1)
+
+
+@jit
+def _iremainder(a, b):
+    d = b if b != 0 else 1
+    return a - (a // d) * d
+
+
+@jit
+def _itruncdiv(a, b):
+    d = b if b != 0 else 1
+    q = a // d
+    return q + 1 if (q < 0) & (q * d != a) else q
+
+
+@jit
+def _ifmod(a, b):
+    d = b if b != 0 else 1
+    return a - _itruncdiv(a, d) * d
+
+
+@jit
+def _ipow(a, b):
+    # Square and multiply; a negative exponent was refused before.
+    result = a // a if a != 0 else a + 1
+    base = a
+    e = b
+    while e > 0:
+        if e & 1:
+            result = result * base
+        base = base * base
+        e = e >> 1
+    return result
+
+
+@jit
+def _same(x):
+    return x
+
+
+@jit
+def _false(x):
+    return False
+
+
+@jit
+def _true(x):
+    return True
+
+
+@jit
+def _iabs(x):
+    return x if x >= 0 else -x
+
+
+_COMMON: dict[str, Any] = {"where": _where, "minimum": _minimum, "maximum": _maximum, "sign": _sign}
+_FLOAT: dict[str, Any] = {
+    "abs": _fabs,
+    "sqrt": _sqrt,
+    "floor": _floor,
+    "ceil": _ceil,
+    "trunc": _trunc,
+    "round": _rint,
+    "isnan": _isnan,
+    "isinf": _isinf,
+    "isfinite": _isfinite,
+    "fmod": _fmod,
+    "remainder": _remainder,
+    "floordiv": _floordiv,
+    "truncdiv": _truncdiv,
+}
+_INTEGER: dict[str, Any] = {
+    "abs": _iabs,
+    "floor": _same,
+    "ceil": _same,
+    "trunc": _same,
+    "round": _same,
+    "isnan": _false,
+    "isinf": _false,
+    "isfinite": _true,
+    "fmod": _ifmod,
+    "remainder": _iremainder,
+    "floordiv": _ifloordiv,
+    "truncdiv": _itruncdiv,
+    "ipow": _ipow,
+}
+_MATH: dict[tuple[str, str], Any] = {}
+
+
+def _vector(name: str, dtype_name: str) -> Callable[..., Any]:
+    key = (name, dtype_name)
+    if key not in _MATH:
+        _MATH[key] = numba.njit(**OPTIONS)(VECTOR[key])
+    return _MATH[key]
+
+
+def environment(dtype: int, used: set[str]) -> dict[str, Any]:
+    """The functions named in ``used`` for a dtype code, and ``_T``, the dtype itself as a cast."""
+    table = _COMMON | (_FLOAT if dtype >= FIRST_FLOAT else _INTEGER)
+    space: dict[str, Any] = {"_T": TYPES[dtype]}
+    for name in used:
+        if name in table:
+            space[name] = table[name]
+        elif dtype >= FIRST_FLOAT and (name, ALL[dtype].name) in VECTOR:
+            space[name] = _vector(name, ALL[dtype].name)
+    return space

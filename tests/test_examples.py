@@ -1,0 +1,95 @@
+"""The examples run as a reader would run them, and give what PyTorch gives."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
+EXAMPLES = ("sklearn", "matplotlib", "typer", "rich")
+
+
+def required(name: str) -> ModuleType:
+    """Import a package that only tests and examples need: missing, it fails CI and skips here."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} must be installed in CI")
+        pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="module")
+def torch() -> ModuleType:
+    """Give PyTorch, the reference."""
+    return required("torch")
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    """Give the example as a module."""
+    for name in EXAMPLES:
+        required(name)
+    spec = importlib.util.spec_from_file_location("digits", DIGITS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["digits"] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the example in `folder`."""
+    command = [sys.executable, str(DIGITS), "--threads", "1", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.usefixtures("digits")
+def test_digits_draws_and_recognises_97_percent(tmp_path: Path) -> None:
+    done = run(tmp_path, "--losses", "losses.json")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"test accuracy ([\d.]+) %", done.stdout)
+    assert found is not None, done.stdout
+    assert float(found[1]) >= 97.0
+    picture = (tmp_path / "digits.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(picture) > 20_000
+    losses = json.loads((tmp_path / "losses.json").read_text())
+    assert losses[0] > 1.0 > 0.1 > losses[-1]
+
+
+def test_digits_names_the_extra_when_scikit_learn_is_missing(
+    digits: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(digits.main)
+    outcome = CliRunner().invoke(app, [])
+    assert outcome.exit_code == 1
+    assert 'pip install "jitgrad[examples]"' in outcome.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_digits_losses_agree_with_pytorch(digits: ModuleType, torch: ModuleType) -> None:
+    import jitgrad
+
+    data = digits.load_digits()
+    settings = digits.Settings(dtype="float64")
+    mine = digits.train(jitgrad, data, settings)
+    reference = digits.train(torch, data, settings)
+    np.testing.assert_allclose(mine.losses, reference.losses, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(mine.predicted, reference.predicted)
