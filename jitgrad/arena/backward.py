@@ -25,7 +25,9 @@ from jitgrad.arena.columns import (
     GRAD,
     H_ADD32,
     H_ADD64,
+    H_ARGS,
     H_BACKWARD,
+    H_LANES,
     H_CONTEXT,
     H_FORWARD,
     H_OPS,
@@ -33,12 +35,15 @@ from jitgrad.arena.columns import (
     INPUT,
     LEAF,
     LOCAL,
+    MAX_DIMS,
     MAX_INPUTS,
     NDIM,
     NIN,
     NONE,
     NUMEL,
+    OB_FORMULA,
     O_ALIAS,
+    O_BITS,
     O_DIFF,
     O_FAMILY,
     O_NEEDS,
@@ -79,10 +84,22 @@ from jitgrad.arena.driver import (
     plan_dense,
     plan_strided,
 )
+from jitgrad.arena.lanes import (
+    A_FIRST,
+    A_MASK,
+    L_ATTR,
+    L_DST,
+    L_G,
+    L_X,
+    L_Y,
+    grouped,
+    lane_counts,
+    lane_source,
+    lane_spread,
+)
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import C_NUMBER, N_DTYPES, parallel_ready, plan_operand
 from jitgrad.arena.rows import (
-    C_ATTR,
     data_of,
     input_at,
     itemsize,
@@ -96,7 +113,7 @@ from jitgrad.arena.shapes import FLOAT32, dense_copy, has_shape, reduce_to
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.kernels.lowlevel import at, call2, float32s, float64s, from_bits, jit, raw_free, raw_malloc, raw_realloc, words
 from jitgrad.ops.casts import FIRST_CAST
-from jitgrad.ops.table import POINTWISE, VIEW
+from jitgrad.ops.table import LANES, POINTWISE, VIEW
 
 # A context.
 B_N = 0  # nodes reached
@@ -119,8 +136,8 @@ N_WORDS = 4
 
 FIRST_CAPACITY = 64
 N_CASTS = N_DTYPES
-NUMEL_SCRATCH = C_ATTR * 8  # words of the header that no forward call is using now
-ARGS_SCRATCH = NUMEL_SCRATCH + 8
+ARGS = H_ARGS * 8
+NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
 
 
 @jit
@@ -466,6 +483,7 @@ def ready_to_run(H, p):
         return 0
     for i in range(min(p[NIN], MAX_INPUTS)):
         if o[O_DIFF] & (1 << i) and (o[O_ALIAS] & (1 << i)) == 0 and wants(H, p, i):
+            # Every input from the last slot on (cat, stack) shares that slot's kernel.
             if kernel_for(H, op, i, p[DTYPE]) == 0:
                 return NONE
     if is_cast(op):
@@ -639,12 +657,12 @@ def kernel_row(H, ctx, k):
         s = storage_new(H, q[NUMEL] * itemsize(q[DTYPE]))
         if s == NONE:
             return no_memory(H)
-        args = words(H + ARGS_SCRATCH)
+        args = words(H + ARGS)
         args[0] = node[N_ROW]
         args[1] = i
         args[2] = store(H, s)[S_DATA]
         args[3] = store(H, node[N_GRAD])[S_DATA]
-        status = call2(kernel, (H, H + ARGS_SCRATCH))
+        status = call2(kernel, (H, H + ARGS))
         if status != 0:
             storage_release(H, s)
             if status == X_MEMORY:
@@ -653,6 +671,131 @@ def kernel_row(H, ctx, k):
         if give(H, ctx, j, s, 0) == NONE:
             return NONE
     return 0
+
+
+@jit
+def lanes_row(H, ctx, k):
+    """Send the gradient of an op along dims to its input; NONE after a fault."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    o = at(words(words(H)[H_OPS]), p[OP] * O_WORDS)
+    if not wants(H, p, 0):
+        return 0
+    if o[O_BITS] & OB_FORMULA:
+        return lanes_formula(H, ctx, k)
+    if fill_out(H, ctx, k) == NONE:
+        return NONE
+    p = row_at(H, node[N_ROW])
+    j = p[INPUT]
+    q = row_at(H, j)
+    mask = p[ATTR + A_MASK]
+    size = itemsize(p[DTYPE])
+    kernel = kernel_for(H, p[OP], 0, p[DTYPE])
+    args = words(H + ARGS)
+    copy = NONE
+    permuted = not grouped(q, mask)
+    if o[O_NEEDS] & 1:
+        copy = lane_source(H, j, mask, args)
+        if args[L_X] == 0:
+            return no_memory(H)
+    else:
+        lane_counts(q, mask, permuted, args)
+    s = storage_new(H, q[NUMEL] * size)
+    if s == NONE:
+        if copy != NONE:
+            storage_release(H, copy)
+        return no_memory(H)
+    args[L_G] = store(H, node[N_GRAD])[S_DATA]
+    args[L_Y] = 0
+    if o[O_NEEDS] & SAVED_OUT:
+        args[L_Y] = data_of(H, node[N_ROW])
+    args[L_DST] = store(H, s)[S_DATA]
+    for i in range(4):
+        args[L_ATTR + i] = p[ATTR + A_FIRST + i]
+    status = 0
+    if q[NUMEL] > 0:
+        status = call2(kernel, (H, H + ARGS))
+    if copy != NONE:
+        storage_release(H, copy)
+    if status == 0 and permuted:
+        t = storage_new(H, q[NUMEL] * size)
+        if t == NONE:
+            status = X_MEMORY
+        else:
+            lane_spread(H, j, mask, store(H, s)[S_DATA], store(H, t)[S_DATA])
+            storage_release(H, s)
+            s = t
+    if status != 0:
+        storage_release(H, s)
+        return no_memory(H)
+    return give(H, ctx, j, s, 0)
+
+
+@jit
+def lanes_formula(H, ctx, k):
+    """The gradient of a reduction as a pointwise formula, with g and y broadcast along the lanes."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    o = at(words(words(H)[H_OPS]), p[OP] * O_WORDS)
+    j = p[INPUT]
+    q = row_at(H, j)
+    size = itemsize(p[DTYPE])
+    same = p[NUMEL] == 1 or node[N_UNIFORM] != 0
+    needs = o[O_NEEDS]
+    if o[O_ALIAS] & 1 and same:
+        return give(H, ctx, j, share(H, node[N_GRAD]), 1)
+    # Without x and y, and with a gradient that is one number, so is the result.
+    uniform = same and needs == 0
+    h = words(H)
+    kernel = 0
+    if (o[O_ALIAS] & 1) == 0:
+        kernel = kernel_for(H, p[OP], 0, p[DTYPE])
+    n = 1 if uniform else q[NUMEL]
+    s = storage_new(H, n * size)
+    if s == NONE:
+        return no_memory(H)
+    shape = words(H + NUMEL_SCRATCH)
+    stride = at(shape, MAX_DIMS)
+    mask = p[ATTR + A_MASK]
+    lane = 1
+    step = 1
+    for c in range(q[NDIM]):
+        d = q[NDIM] - 1 - c
+        shape[d] = q[SHAPE + d]
+        stride[d] = 0
+        if mask & (1 << d):
+            lane *= q[SHAPE + d]
+        else:
+            stride[d] = step
+            step *= q[SHAPE + d]
+    ndim = 0 if uniform else q[NDIM]
+    operands = 2 + (needs & 1) + (1 if needs & SAVED_OUT else 0)
+    plan_begin(H, kernel, n, operands if kernel != 0 else 1, ndim, shape)
+    plan_dense(H, 0, store(H, s)[S_DATA], size)
+    g = store(H, node[N_GRAD])[S_DATA]
+    if same:
+        plan_const(H, 1, g, size)
+    else:
+        plan_strided(H, 1, g, size, ndim, shape, stride)
+    if kernel != 0:
+        i = 2
+        if needs & 1:
+            plan_operand(H, i, j)
+            i += 1
+        if needs & SAVED_OUT:
+            if p[NUMEL] == 1:
+                plan_const(H, i, data_of(H, node[N_ROW]), size)
+            else:
+                plan_strided(H, i, data_of(H, node[N_ROW]), size, ndim, shape, stride)
+            i += 1
+        number = H + C_NUMBER * 8
+        if p[DTYPE] == FLOAT32:
+            float32s(number)[0] = lane
+        else:
+            float64s(number)[0] = lane
+        plan_const(H, i, number, size)
+    drive(H)
+    return give(H, ctx, j, s, 1 if uniform else 0)
 
 
 # ---------------------------------------------------------------- the loop
@@ -714,6 +857,8 @@ def run(H, ctx):
                     done = pointwise_row(H, ctx, k)
                 elif family == VIEW:
                     done = view_row(H, ctx, k)
+                elif family == LANES:
+                    done = lanes_row(H, ctx, k)
                 else:
                     done = kernel_row(H, ctx, k)
                 if done == NONE:

@@ -28,14 +28,12 @@ SAVED       bit i: input i's value is kept for backward; bit ``SAVED_OUT``: the 
 VERSION     version of each saved input's storage when it was saved
 OUTVER      version of the row's own storage when it was saved
 ATTR        what the op's kernels need besides: numbers (float64 bits or integers), dims, view strides
-AUX         storage number of a hidden saved buffer (indices, masks, statistics), or ``NONE``
 OUTNR       which output of its op this row is
 OWNER       address of the one Tensor object that holds the row, or 0
 NEXT        next row of the free list; also links rows that wait to be released
 LOCAL       position in the backward pass that reached the row last
 PASS        number of that backward pass
 GEN         how often the row number was given out; odd while it is alive
-BASE        storage-sharing row that this view was taken of, or ``NONE`` (a plain number, not a reference)
 ==========  ====================================================================================
 """
 
@@ -68,14 +66,12 @@ VERSION = 34
 OUTVER = VERSION + MAX_INPUTS
 ATTR = 39
 ATTR_WORDS = 16
-AUX = ATTR + ATTR_WORDS
 OUTNR = 56
 OWNER = 57
 NEXT = 58
 LOCAL = 59
 PASS = 60
 GEN = 61
-BASE = 62
 ROW_WORDS = 64
 
 #: name -> (first word, words): the table above, for the debug checks, the tests and `Columns`.
@@ -100,14 +96,12 @@ ROW_COLUMNS = {
     "version": (VERSION, MAX_INPUTS),
     "outver": (OUTVER, 1),
     "attr": (ATTR, ATTR_WORDS),
-    "aux": (AUX, 1),
     "outnr": (OUTNR, 1),
     "owner": (OWNER, 1),
     "next": (NEXT, 1),
     "local": (LOCAL, 1),
     "pass": (PASS, 1),
     "gen": (GEN, 1),
-    "base": (BASE, 1),
 }
 
 SAVED_OUT = 16
@@ -199,7 +193,9 @@ H_CALL = 64  # arguments of the call in progress: 64 words
 H_PLAN = 128  # the pointwise plan in progress
 H_POOL = 256  # heads of the pool's free lists, one word a size class
 POOL_CLASSES = 192
-HEADER_WORDS = H_POOL + POOL_CLASSES
+H_LANES = H_POOL + POOL_CLASSES  # a permuted shape and strides
+H_ARGS = H_LANES + 2 * MAX_DIMS  # arguments of the kernel in progress
+HEADER_WORDS = H_ARGS + 32
 
 # ---------------------------------------------------------------- the op table, as kernels see it
 O_FAMILY = 0
@@ -213,14 +209,19 @@ O_WORDS = 16
 
 OB_NO_BOOL = 1  # not defined for bool
 OB_NO_FLOAT = 2  # not defined for floating point
-OB_SAVES_AUX = 4
-OB_NO_INT = 8
+OB_NO_INT = 4
+OB_SAME_SHAPE = 8  # a lanes op whose result has the input's shape
+OB_FORMULA = 16  # a lanes op whose gradient is a formula in g, x, y and n (elements of a lane)
+OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
 
 # dtype rules
 R_COMMON = 0  # the operands' common dtype
 R_FLOAT = 1  # the same, integers become the default float
 R_BOOL = 2  # computed in the common dtype, the answer is bool
 R_FIRST = 3  # the first operand's dtype
+R_SUM = 4  # the same, integers become int64
+R_INDEX = 5  # int64
+R_TRUTH = 6  # bool, but uint8 stays
 
 # ---------------------------------------------------------------- pointwise plan (words from H_PLAN)
 P_N = 0  # elements of the result
@@ -268,7 +269,7 @@ X_SHAPE = 21  # shapes do not fit the op
 X_INDEX = 22  # index out of range
 X_STATUS = 23  # a kernel returned a status
 X_ROOT = 24  # backward of a tensor without history
-X_NO_MODE = 25  # an op needs a flag it does not have
+X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)
 W_FORWARD = 0

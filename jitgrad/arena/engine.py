@@ -31,10 +31,11 @@ class Fault(Exception):
 #: The entries and how many int64 their C functions take.
 ENTRIES = (
     "pointwise new borrow shape stride word row address version bump item flag grad set_grad backward"
-    " resume abort empty_cache"
+    " resume abort empty_cache pointwise_ rebase view lanes explicit convert"
 ).split()
 #: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
 ROUTINES = {
+    "drive_range": ("jitgrad.arena.driver:drive_range_c", 4, col.H_DRIVE_RANGE),
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
     "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
     "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
@@ -90,6 +91,8 @@ def _fill_header() -> None:
     header[col.H_OPS] = _address(table)
     header[col.H_FORWARD] = _address(np.zeros(len(OPS) * _N_DTYPES, np.int64))
     header[col.H_BACKWARD] = _address(np.zeros(len(OPS) * col.MAX_INPUTS * _N_DTYPES, np.int64))
+    header[col.H_LIST] = _allocate(64 * 8)
+    header[col.H_LIST_CAP] = 64
     header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
 
 
@@ -148,12 +151,13 @@ def bind(tensor: type, slot: Any) -> None:
 
 def load_kernel(number: int, dtype: int, which: int) -> None:
     """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
-    from jitgrad.ops import kernels_of
-
     op = OPS[number]
-    (address,) = _loaded(
-        f"{op!r} {dtype} {which}", lambda: [kernels_of(number, dtype, which)]
-    )
+    def build() -> list[tuple[Callable[..., Any], int]]:
+        from jitgrad.ops.build import kernels_of
+
+        return [kernels_of(number, dtype, which)]
+
+    (address,) = _loaded(f"{op!r} {dtype} {which}", build)
     if which == 0:
         table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
     else:
@@ -209,6 +213,45 @@ def call(function: Any, *args: Any) -> Any:
             mend(args)
 
 
+def run_backward(retain: bool, *roots: Any) -> None:
+    """Run a backward pass from ``root, gradient, root, gradient, ...`` to its end."""
+    try:
+        entry.backward(int(retain), *roots)
+        return
+    except Fault:
+        pass
+    while True:
+        code = int(header[col.H_FAULT])
+        context = int(header[col.H_CONTEXT])
+        try:
+            mend(roots)
+        except BaseException:
+            if context and code in _STOPS:
+                header[col.H_CONTEXT] = 0
+                entry.abort(context)
+            raise
+        header[col.H_CONTEXT] = 0
+        try:
+            if code in _STOPS:
+                entry.resume(context)
+            else:
+                entry.backward(int(retain), *roots)
+            return
+        except Fault:
+            continue
+
+
+#: Faults after which a backward pass waits in the header to be resumed.
+_STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PYTHON)
+
+
+def load_parallel() -> None:
+    """Load the parallel-for, which needs Numba's threading layer."""
+    from jitgrad.kernels import parallel
+
+    header[col.H_PARALLEL] = parallel.address(int(header[col.H_DRIVE_RANGE]))
+
+
 def _close() -> None:
     header[col.H_CLOSED] = 1
 
@@ -222,3 +265,7 @@ def start() -> None:
     for thing in (header, *_kept):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     atexit.register(_close)
+    from jitgrad.arena import blas, threads
+
+    blas.start()
+    threads.start()

@@ -34,6 +34,11 @@ from jitgrad.arena.columns import (
     H_CONTEXT,
     H_FAULT,
     H_NONE,
+    F_VIEW,
+    H_ARGS,
+    H_FLOAT_TYPE,
+    H_LIST,
+    H_LIST_CAP,
     MAX_DIMS,
     NDIM,
     NONE,
@@ -48,14 +53,34 @@ from jitgrad.arena.columns import (
     SHAPE,
     STORAGE,
     STRIDE,
+    X_DIMS,
     X_KERNEL,
     X_PARALLEL,
     X_PYTHON,
     X_TYPE,
 )
-from jitgrad.arena.python import failed, fault, no_memory, operand, ready, tensor_row, wrap, wrap_as
-from jitgrad.arena.recorder import record_pointwise, store_number
+from jitgrad.arena.python import (
+    failed,
+    fault,
+    no_memory,
+    operand,
+    ready,
+    set_tensor_row,
+    tensor_row,
+    wrap,
+    wrap_as,
+)
+from jitgrad.arena.recorder import (
+    cast_row,
+    kernel_of,
+    parallel_ready,
+    record_explicit,
+    record_inplace,
+    record_lanes,
+    record_pointwise,
+)
 from jitgrad.arena.rows import (
+    C_ATTR,
     C_SHAPE,
     data_of,
     dense_row,
@@ -70,23 +95,27 @@ from jitgrad.arena.rows import (
 )
 from jitgrad.arena.shapes import dense_copy
 from jitgrad.arena.storage import empty_pool, flush, storage_borrow, storage_new, storage_release, store
-from jitgrad.dtypes import FIRST_FLOAT
+from jitgrad.arena.views import make_view, wrapped
 from jitgrad.kernels.lowlevel import (
     POINTERS,
+    as_double,
     as_int,
     at,
+    bits,
     capsule_name,
     capsule_pointer,
-    decref,
+    error_occurred,
     incref,
     jit,
     new_bool,
     new_float,
     new_int,
+    raw_realloc,
     tuple_new,
     tuple_set,
     words,
 )
+from jitgrad.ops.casts import FIRST_CAST
 
 _u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64 = POINTERS
 
@@ -460,3 +489,169 @@ def release_c(capsule):
     """`release` with the shape of a unit."""
     release(capsule)
     return 0
+
+
+# ---------------------------------------------------------------- in place
+def pointwise_(self, args, n):
+    """``pointwise_(op, x, *others)``: a pointwise op whose result replaces the value of ``x``."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    if not ready(H):
+        return failed(H)
+    for i in range(n - 1):
+        if not operand(H, a[i + 1], i):
+            fault(H, X_TYPE, i, 0, 0)
+            return failed(H)
+    r = record_inplace(H, as_int(a[0]), n - 1)
+    if r == NONE:
+        return failed(H)
+    return replaced(H, a[1], r)
+
+
+@jit
+def replaced(H, obj, r):
+    """Have Tensor ``obj`` show row ``r`` from now on, unless it does; a new reference to it."""
+    old = tensor_row(H, obj)
+    if r != old:
+        q = row_at(H, r)
+        # The Tensor's own properties stay with it, not with the row of the old value.
+        row_at(H, old)[OWNER] = 0
+        q[FLAGS] |= row_at(H, old)[FLAGS] & (F_VIEW)
+        set_tensor_row(H, obj, r)
+        drop(H, old)
+    incref(obj)
+    flush(H)
+    return obj
+
+
+def rebase(self, args, n):
+    """``rebase(x, y)``: Tensor ``x`` takes over the value and history of Tensor ``y``."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    r = tensor_row(H, a[1])
+    if r == NONE or tensor_row(H, a[0]) == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    keep(H, r)
+    return replaced(H, a[0], r)
+
+
+# ---------------------------------------------------------------- views, dims, kernels
+def view(self, args, n):
+    """``view(op, x, *integers)``: a Tensor that shares the storage of ``x``."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    r = tensor_row(H, a[1])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    if not ready(H):
+        return failed(H)
+    if n - 2 > MAX_DIMS:
+        fault(H, X_DIMS, n - 2, 0, 0)
+        return failed(H)
+    numbers = words(H + H_ARGS * 8)
+    for i in range(n - 2):
+        numbers[i] = as_int(a[i + 2])
+    if error_occurred() != 0:
+        return 0
+    return result(H, make_view(H, as_int(a[0]), r, numbers, n - 2))
+
+
+def lanes(self, args, n):
+    """``lanes(op, x, kind, dims, keep, *attributes)``: an op along dims.
+
+    ``kind`` 0: all dims; 1: ``dims`` is one dim; 2: ``dims`` is a mask of checked dims.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    r = tensor_row(H, a[1])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    if not ready(H):
+        return failed(H)
+    kind = as_int(a[2])
+    ndim = row_at(H, r)[NDIM]
+    mask = (1 << ndim) - 1
+    if kind == 1:
+        d = wrapped(H, as_int(a[3]), ndim)
+        if d == NONE:
+            return failed(H)
+        mask = 1 << d
+    elif kind == 2:
+        mask = as_int(a[3])
+    attrs = at(h, C_ATTR)
+    for i in range(5, n):
+        attrs[i - 5] = (
+            bits(as_double(a[i])) if words(a[i])[1] == h[H_FLOAT_TYPE] else as_int(a[i])
+        )
+    if error_occurred() != 0:
+        return 0
+    keep_dims = as_int(a[4])
+    return result(H, record_lanes(H, as_int(a[0]), r, mask, keep_dims, attrs, n - 5))
+
+
+def explicit(self, args, n):
+    """``explicit(op, key, dtype, n, *inputs, ndim, *shape, *attributes)``: an op checked by Python."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    if not ready(H):
+        return failed(H)
+    count = as_int(a[3])
+    if count > h[H_LIST_CAP]:
+        block = raw_realloc(h[H_LIST], 2 * count * 8)
+        if block == 0:
+            no_memory(H)
+            return failed(H)
+        h[H_LIST] = block
+        h[H_LIST_CAP] = 2 * count
+    rows = words(h[H_LIST])
+    for i in range(count):
+        r = tensor_row(H, a[4 + i])
+        if r == NONE:
+            fault(H, X_TYPE, i, 0, 0)
+            return failed(H)
+        rows[i] = r
+    ndim = as_int(a[4 + count])
+    if ndim > MAX_DIMS:
+        fault(H, X_DIMS, ndim, 0, 0)
+        return failed(H)
+    first = 5 + count
+    shape = at(h, C_SHAPE)
+    for d in range(ndim):
+        shape[d] = as_int(a[first + d])
+    first += ndim
+    attrs = at(h, C_ATTR)
+    for i in range(first, n):
+        attrs[i - first] = (
+            bits(as_double(a[i])) if words(a[i])[1] == h[H_FLOAT_TYPE] else as_int(a[i])
+        )
+    if error_occurred() != 0:
+        return 0
+    return result(
+        H,
+        record_explicit(
+            H, as_int(a[0]), as_int(a[1]), as_int(a[2]), count, ndim, shape, attrs, n - first
+        ),
+    )
+
+
+def convert(self, args, n):
+    """``convert(x, dtype)``: a copy in another dtype (or the same)."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    r = tensor_row(H, a[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    if not ready(H):
+        return failed(H)
+    dtype = as_int(a[1])
+    if kernel_of(H, FIRST_CAST + dtype, row_at(H, r)[DTYPE]) == 0:
+        return failed(H)
+    if not parallel_ready(H, row_at(H, r)[NUMEL]):
+        return failed(H)
+    return result(H, cast_row(H, r, dtype))

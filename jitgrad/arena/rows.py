@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from jitgrad.arena.columns import (
     ATTR,
-    AUX,
-    BASE,
     DTYPE,
     FLAGS,
     GEN,
@@ -121,13 +119,11 @@ def row_new(H):
     p[NIN] = 0
     p[MORE] = 0
     p[SAVED] = 0
-    p[AUX] = NONE
     p[OUTNR] = 0
     p[OWNER] = 0
     p[NEXT] = NONE
     p[PASS] = 0
     p[GEN] += 1
-    p[BASE] = NONE
     return r
 
 
@@ -224,10 +220,6 @@ def release_saved(H, r):
             unuse(H, p[INPUT + i])
     if saved & SAVED_OUT:
         unuse(H, r)
-    if p[AUX] != NONE:
-        s = p[AUX]
-        p[AUX] = NONE
-        storage_release(H, s)
 
 
 @jit

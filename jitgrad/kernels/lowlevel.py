@@ -123,8 +123,10 @@ def _caller(n: int) -> Any:
 call1 = _caller(1)
 call2 = _caller(2)
 call3 = _caller(3)
-call5 = _caller(5)
+
 call13 = _caller(13)
+#: ``drive_range`` by address.
+call_range = _caller(4)
 
 
 @intrinsic

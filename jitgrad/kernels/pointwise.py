@@ -13,9 +13,13 @@ from typing import Any
 from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels import formula
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, words
-from jitgrad.kernels.scalars import environment
+from jitgrad.kernels.scalars import environment, far_functions
 
 _DIVISIONS = {"floordiv", "truncdiv", "remainder", "fmod"}
+
+
+def _load(j: int, code: int) -> str:
+    return f"_p{j}[_i]" if ALL[code].name != "bool" else f"_p{j}[_i] != 0"
 
 
 def kernel(
@@ -48,21 +52,36 @@ def kernel(
     checked = dtype < FIRST_FLOAT and bool(used & _DIVISIONS)
     if checked:
         lines.append(" _bad = 0")
-    lines.append(" for _i in range(_n):")
-    for j, (operand, code) in enumerate(operands):
-        load = f"_p{j}[_i]" if ALL[code].name != "bool" else f"_p{j}[_i] != 0"
-        lines.append(f"  {operand} = {load}")
+    limit, far = far_functions(dtype, used)
+    if far:
+        space["_LIMIT"] = limit
+        lines.append(" _far = 0")
+    body = [f"{operand} = {_load(j, code)}" for j, (operand, code) in enumerate(operands)]
     if checked:
-        lines.append("  _bad |= z == 0")
-    lines += [f"  {line}" for line in statements]
+        body.append("_bad |= z == 0")
+    body += statements
     if ALL[result].name == "bool":
-        lines.append(f"  _out[_i] = _R(({value}) != 0)")
+        store = f"_out[_i] = _R(({value}) != 0)"
     elif dtype >= FIRST_FLOAT > result:
         # Through int64, as a C cast of an out-of-range value is undefined for the narrow types.
         space["_wide"] = TYPES[5]
-        lines.append(f"  _out[_i] = _R(_wide({value}))")
+        store = f"_out[_i] = _R(_wide({value}))"
     else:
-        lines.append(f"  _out[_i] = _R({value})")
+        store = f"_out[_i] = _R({value})"
+    lines.append(" for _i in range(_n):")
+    lines += [f"  {line}" for line in body]
+    if far:
+        lines.append("  _far |= abs(x) > _LIMIT")
+    lines.append(f"  {store}")
+    if far:
+        # sin and its like of huge arguments: seldom, so in a second pass, by libm.
+        lines += [" if _far:", "  for _i in range(_n):"]
+        lines += [f"   {line}" for line in body]
+        lines.append("   if abs(x) > _LIMIT:")
+        for function in far:
+            store = store.replace(f"{function}(", f"_far_{function}(")
+        lines.append(f"    {store}")
+        space |= {f"_far_{function}": code for function, code in far.items()}
     lines.append(" return 1 if _bad else 0" if checked else " return 0")
     exec(compile("\n".join(lines), f"<formula {name}>", "exec"), space)
     made: Callable[[Any, Any], Any] = space[name]

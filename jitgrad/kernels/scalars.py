@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels.lowlevel import OPTIONS, TYPES, jit
-from jitgrad.kernels.vecmath import VECTOR
+from jitgrad.kernels.vecmath import FIXUP, VECTOR
 
 
 def _instruction(name: str) -> Any:
@@ -207,7 +207,8 @@ _MATH: dict[tuple[str, str], Any] = {}
 def _vector(name: str, dtype_name: str) -> Callable[..., Any]:
     key = (name, dtype_name)
     if key not in _MATH:
-        _MATH[key] = numba.njit(**OPTIONS)(VECTOR[key])
+        # Inlined by force: LLVM would leave float64 pow as a call, which keeps the loop scalar.
+        _MATH[key] = numba.njit(forceinline=True, **OPTIONS)(VECTOR[key])
     return _MATH[key]
 
 
@@ -221,3 +222,13 @@ def environment(dtype: int, used: set[str]) -> dict[str, Any]:
         elif dtype >= FIRST_FLOAT and (name, ALL[dtype].name) in VECTOR:
             space[name] = _vector(name, ALL[dtype].name)
     return space
+
+
+def far_functions(dtype: int, used: set[str]) -> tuple[float, dict[str, Any]]:
+    """libm's versions of those functions whose vector version holds only for small arguments.
+
+    Returns the limit of ``abs(x)`` and the functions; none if the formula uses no such function.
+    """
+    found = {name: FIXUP[name, ALL[dtype].name] for name in used if (name, ALL[dtype].name) in FIXUP}
+    limit = min((bound for bound, _ in found.values()), default=0.0)
+    return limit, {name: numba.njit(**OPTIONS)(function) for name, (_, function) in found.items()}

@@ -1,14 +1,15 @@
 """float32 vector math: at most 2 ulp, over the whole range (measured in `vecmath`).
 
 Every public function is plain Python on one scalar (`pow`: two), to be jitted into a loop by the
-caller with ``error_model="numpy"`` and fast-math at most ``{"contract"}`` (``reassoc`` would undo
-the reductions).  Constants are np.float32, for float32 code must not widen
-unawares; where float64 is used, it is meant: it costs less than the care float32 would need.
+caller with ``forceinline=True``, ``error_model="numpy"`` and fast-math at most ``{"contract"}``
+(``reassoc`` would undo the reductions).  Constants are np.float32, for float32 code must not
+widen unawares; where float64 is used, it is meant: it costs less than the care float32 would
+need.
 
 Sources: argument reduction and scaling after Cody and Waite, Software Manual for the Elementary
-Functions (1980), without tables, since a gather costs more than it saves.  The coefficients are ours:
-each ``*_Q`` is the minimax polynomial (Remez exchange in 50-digit arithmetic, then rounded to the
-type) of the function in the comment above it, on the interval given, with the weight that makes
+Functions (1980), without tables, since a gather costs more than it saves.  The coefficients are
+ours: each ``*_Q`` is the minimax polynomial (Remez exchange in 50-digit arithmetic, then rounded to
+the type) of the function in the comment above it, on the interval given, with the weight that makes
 the error relative to the function's result; that error before rounding is given too.  ``minimax``
 in the test file makes them.
 """
@@ -33,6 +34,7 @@ from jitgrad.kernels.vecmath_bits import (
 
 F = np.float32
 
+# fmt: off
 ZERO = F(0.0)
 QUARTER = F(0.25)
 HALF = F(0.5)
@@ -135,6 +137,7 @@ POW_EXP2_Q = (
 )
 # Beyond it the rounding of n takes r out of the interval of the polynomials.
 TRIG_LIMIT = F(2.0**40)
+# fmt: on
 
 
 @helper

@@ -1,13 +1,13 @@
 """float64 vector math: at most 4 ulp, over the whole range (measured in `vecmath`).
 
 Every public function is plain Python on one scalar (`pow`: two), to be jitted into a loop by the
-caller with ``error_model="numpy"`` and fast-math at most ``{"contract"}`` (``reassoc`` would undo
-the reductions).
+caller with ``forceinline=True``, ``error_model="numpy"`` and fast-math at most ``{"contract"}``
+(``reassoc`` would undo the reductions).
 
 Sources: argument reduction and scaling after Cody and Waite, Software Manual for the Elementary
-Functions (1980), without tables, since a gather costs more than it saves.  The coefficients are ours:
-each ``*_Q`` is the minimax polynomial (Remez exchange in 50-digit arithmetic, then rounded to the
-type) of the function in the comment above it, on the interval given, with the weight that makes
+Functions (1980), without tables, since a gather costs more than it saves.  The coefficients are
+ours: each ``*_Q`` is the minimax polynomial (Remez exchange in 50-digit arithmetic, then rounded to
+the type) of the function in the comment above it, on the interval given, with the weight that makes
 the error relative to the function's result; that error before rounding is given too.  ``minimax``
 in the test file makes them.
 """
@@ -27,6 +27,7 @@ from jitgrad.kernels.vecmath_bits import (
     sqrt,
 )
 
+# fmt: off
 INF = np.inf
 NAN = np.nan
 MIN_NORMAL = 2.0**-1022
@@ -123,8 +124,9 @@ POW_LOG_Q = (
     0.3999999999999998, 0.285714285714448, 0.22222222217597418, 0.1818181886406511,
     0.15384557235103832, 0.1333630525701078, 0.11675035639248708, 0.11987406196093389,
 )
-# Beyond it n is off by too much for the polynomials (float64 keeps 13 bits for its fraction here).
+# Up to here x * 2/pi keeps 12 bits of fraction, so r stays in the interval of the polynomials.
 TRIG_LIMIT = 2.0**40
+# fmt: on
 
 
 @helper
@@ -373,10 +375,15 @@ def erfc_f64(x):
     a = fabs(x)
     a = select(a > 27.3, 27.3, a)
     t = (a - ERFC_CENTRE) / (a + ERFC_CENTRE)
-    c = fma(t, poly(t, ERFC_Q), ERFC_Q0) / (a + 1.0)
+    # q = 1 / (1 + a); what rounding took off, relative to q, goes into the exponent below
+    w = a + 1.0
+    q = 1.0 / w
+    q_rest = fma((w - 1.0) - a, q, fma(-w, q, 1.0))
+    c = fma(t, poly(t, ERFC_Q), ERFC_Q0) * q
+    # likewise for a * a
     s = a * a
     t, r = _exp_reduce(-s)
-    r = r - fma(a, a, -s)  # what the rounding of a * a took off
+    r = r - (fma(a, a, -s) - q_rest)
     y = _scale(fma(c, _expm1_poly(r), c), t)
     return select(x < 0.0, 2.0 - y, y)
 

@@ -9,8 +9,8 @@ Each is one LLVM instruction or intrinsic with a vector form, so a loop around i
 - the bit casts keep float32 work in 32-bit integers (Numba widens ``int32 + int32`` to int64, so
   ``low32`` cuts results back; LLVM then narrows the arithmetic before it).
 
-All are plain LLVM (no libm, no CPU-only instruction). NVVM knows ``llvm.fma``, ``llvm.rint``,
-``llvm.fabs``, ``llvm.copysign`` and ``llvm.sqrt`` too.
+All are plain LLVM: no libm (where the CPU has FMA), no CPU-only instruction.  For CUDA it remains
+to be tried whether NVVM takes ``llvm.rint`` (in pow alone) and ``llvm.copysign``.
 """
 
 from llvmlite import ir

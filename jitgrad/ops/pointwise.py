@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from jitgrad.arena import columns as col
 from jitgrad.kernels import formula
-from jitgrad.ops.table import OPERANDS, POINTWISE, Op, register
+from jitgrad.ops.table import BY_NAME, OPERANDS, POINTWISE, Op, register
 
 _BITS = {"no_bool": col.OB_NO_BOOL, "no_float": col.OB_NO_FLOAT, "no_int": col.OB_NO_INT}
 
@@ -68,6 +68,11 @@ def pointwise(
     )
 
 
+# ---------------------------------------------------------------- copies
+pointwise("clone", "Clone", "x", "g")
+# In place only: the result is z in the dtype of x, whose old value gets no gradient.
+pointwise("copy", "CopyBackwards", "z", "0", "g", rule="first")
+
 # ---------------------------------------------------------------- arithmetic
 pointwise("add", "Add", "x + z", "g", "g")
 pointwise("add_scaled", "Add", "x + u * z", "g", "g * u")
@@ -93,6 +98,10 @@ pointwise(
     only="no_int",
 )
 pointwise("pow_int", "Pow", "ipow(x, z)", only="no_float")
+# The same with a tensor as exponent, which PyTorch counts as another node.
+pointwise("pow_tensor", "Pow1", BY_NAME["pow"].forward, *BY_NAME["pow"].vjps, only="no_int")
+pointwise("pow_half", "Pow", "sqrt(x)", "g * (0.5 / y)")
+pointwise("pow_inverse", "Pow", "1 / x", "-g * (1 / (x * x))")
 pointwise("sqrt", "Sqrt", "sqrt(x)", "g / (2 * y)", rule="float")
 pointwise("rsqrt", "Rsqrt", "1 / sqrt(x)", "-0.5 * g * (y * y * y)", rule="float")
 pointwise("abs", "Abs", "abs(x)", "g * sign(x)")

@@ -13,10 +13,19 @@ from jitgrad.arena import columns as col
 #: Families: how the recorder finds the result's shape and runs the kernels.
 POINTWISE = 0
 VIEW = 1
-KERNEL = 2
+KERNEL = 2  # result shape given by Python, kernels on rows
+LANES = 3  # along dims: kernels on (A, R, B)
 
 #: Rules by which the result's dtype follows from the operands'.
-RULES = {"common": col.R_COMMON, "float": col.R_FLOAT, "bool": col.R_BOOL, "first": col.R_FIRST}
+RULES = {
+    "common": col.R_COMMON,
+    "float": col.R_FLOAT,
+    "bool": col.R_BOOL,
+    "first": col.R_FIRST,
+    "sum": col.R_SUM,
+    "index": col.R_INDEX,
+    "truth": col.R_TRUTH,
+}
 
 #: Names that a formula uses for its operands, in order; ``y`` is the result and ``g`` the cotangent.
 OPERANDS = ("x", "z", "u", "v")

@@ -1,0 +1,97 @@
+"""jitgrad: PyTorch's dynamic autograd on flat arrays, compiled by Numba.
+
+``import jitgrad as torch`` runs ordinary eager code.  This file is the public namespace and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+
+# Each module adds its rows to the op table; the arena starts when the table is complete.
+from jitgrad.ops import casts as _casts  # isort: skip  # noqa: F401
+from jitgrad.ops import pointwise as _pointwise  # isort: skip  # noqa: F401
+from jitgrad.ops import views as _views  # isort: skip
+from jitgrad.ops import products as _products  # isort: skip
+from jitgrad.ops import reductions as _reductions  # isort: skip
+from jitgrad.ops import joining as _joining  # isort: skip
+from jitgrad.ops import indexing as _indexing  # isort: skip
+from jitgrad.ops import losses as _losses  # isort: skip  # noqa: F401
+from jitgrad.arena import engine as _engine  # isort: skip
+
+_engine.start()
+
+from jitgrad import autograd, methods, nn, random  # noqa: E402
+from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
+from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
+from jitgrad.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from jitgrad.creation import (  # noqa: E402
+    arange,
+    as_tensor,
+    asarray,
+    empty,
+    empty_cache,
+    empty_like,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    get_default_dtype,
+    linspace,
+    ones,
+    ones_like,
+    set_default_dtype,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from jitgrad.dtypes import (  # noqa: E402
+    bool,  # noqa: A004
+    can_cast,
+    dtype,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    uint8,
+)
+from jitgrad.ops.comparison import allclose, equal, is_tensor, isclose, numel  # noqa: E402
+from jitgrad.ops.products import broadcast_shapes  # noqa: E402
+from jitgrad.ops.promotion import result_type  # noqa: E402
+from jitgrad.printing import get_printoptions, printoptions, set_printoptions  # noqa: E402
+from jitgrad.random import (  # noqa: E402
+    Generator,
+    bernoulli,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)
+from jitgrad.tensor import Size, Tensor, device  # noqa: E402
+
+__version__ = "0.1.0"
+
+float = float32  # noqa: A001 - PyTorch's names
+double = float64
+short = int16
+int = int32  # noqa: A001
+long = int64
+
+_me = _sys.modules[__name__]
+for _name, _function in methods.public().items():
+    if not hasattr(_me, _name):
+        setattr(_me, _name, _function)
+del _me, _name, _function, _sys

@@ -1,0 +1,477 @@
+"""Making tensors: from data, filled, in sequences, and sharing memory with NumPy and DLPack."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad import dtypes, errors
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import call, entry, header
+from jitgrad.dtypes import dtype as DType  # noqa: N812
+from jitgrad.ops.reductions import default_dtype
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+get_default_dtype = default_dtype
+
+
+def set_default_dtype(d: DType) -> None:
+    """The dtype that Python floats become: float32 or float64.
+
+    Raises
+    ------
+    TypeError
+        For any other.
+    """
+    if not isinstance(d, DType) or not d.is_floating_point:
+        raise TypeError(
+            "only floating-point types are supported as the default type"
+        )
+    header[col.H_DEFAULT_DTYPE] = d.code
+
+
+def _class() -> type:
+    from jitgrad.tensor import Tensor
+
+    return Tensor
+
+
+def _sizes(size: tuple[Any, ...]) -> tuple[int, ...]:
+    if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
+        size = tuple(size[0])
+    sizes = tuple(n.__index__() for n in size)
+    for n in sizes:
+        if n < 0:
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {n}: {errors.sizes(sizes)}"
+            )
+    if len(sizes) > col.MAX_DIMS:
+        raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
+    return sizes
+
+
+def _finish(made: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        if not made.dtype.is_floating_point:
+            raise errors.not_floating()
+        entry.flag(made, col.F_REQUIRES_GRAD, 1)
+    return made
+
+
+def _on_cpu(device: Any) -> None:
+    if device is not None:
+        from jitgrad.tensor import device as Device  # noqa: N812
+
+        Device(device)
+
+
+def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+    return call(entry.new, dtype.code, _class(), *sizes)
+
+
+def empty(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of a shape, its contents undefined.
+
+    Raises
+    ------
+    RuntimeError
+        If a size is negative or there are too many dims.
+    MemoryError
+        If there is not enough memory.
+    """
+    _on_cpu(device)
+    return _finish(_new(_sizes(size), dtype or default_dtype()), requires_grad)
+
+
+def _filled(sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool) -> Tensor:
+    made = _new(sizes, dtype)
+    if made.numel():
+        made._array().fill(value)
+    return _finish(made, requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of zeros.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.zeros(2).tolist()
+    [0.0, 0.0]
+    """
+    _on_cpu(device)
+    return _filled(_sizes(size), 0, dtype or default_dtype(), requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of ones."""
+    _on_cpu(device)
+    return _filled(_sizes(size), 1, dtype or default_dtype(), requires_grad)
+
+
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of one value, whose kind gives the dtype if none is named."""
+    _on_cpu(device)
+    sizes = _sizes((size,) if isinstance(size, int) else (tuple(size),))
+    return _filled(sizes, fill_value, dtype or _kind(fill_value), requires_grad)
+
+
+def _kind(value: Any) -> DType:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bool):
+        return dtypes.bool
+    return dtypes.int64 if isinstance(value, int) else default_dtype()
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The identity matrix, (n, m or n)."""
+    _on_cpu(device)
+    made = zeros(n, n if m is None else m, dtype=dtype)
+    np.fill_diagonal(made._array(), 1)
+    return _finish(made, requires_grad)
+
+
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers from ``start`` (0) up to, without, ``end`` in steps: int64 unless one is a float.
+
+    Raises
+    ------
+    RuntimeError
+        If the step is zero or leads away from ``end``.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.arange(1, 2, 0.25).tolist()
+    [1.0, 1.25, 1.5, 1.75]
+    """
+    _on_cpu(device)
+    if end is None:
+        start, end = 0, start
+    start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if dtype is None:
+        floating = builtins.any(isinstance(v, float) for v in (start, end, step))
+        dtype = default_dtype() if floating else dtypes.int64
+    count = int(np.ceil((end - start) / step)) if isinstance((end - start) / step, float) else 0
+    exact = np.float64 if dtype.is_floating_point else np.int64
+    values = start + np.arange(count, dtype=exact) * step
+    made = _new((count,), dtype)
+    if count:
+        made._array()[...] = values
+    return _finish(made, requires_grad)
+
+
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` numbers from ``start`` to ``end``, both included."""
+    _on_cpu(device)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    made = _new((steps,), dtype or default_dtype())
+    if steps:
+        made._array()[...] = np.linspace(float(start), float(end), steps)
+    return _finish(made, requires_grad)
+
+
+# ---------------------------------------------------------------- like another
+def _like(input: Tensor, dtype: DType | None) -> tuple[tuple[int, ...], DType]:
+    return tuple(input.shape), dtype or input.dtype
+
+
+def empty_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """An uninitialised tensor of the shape and dtype of another."""
+    _on_cpu(device)
+    sizes, dtype = _like(input, dtype)
+    return _finish(_new(sizes, dtype), requires_grad)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros in the shape and dtype of another tensor."""
+    _on_cpu(device)
+    sizes, dtype = _like(input, dtype)
+    return _filled(sizes, 0, dtype, requires_grad)
+
+
+def ones_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones in the shape and dtype of another tensor."""
+    _on_cpu(device)
+    sizes, dtype = _like(input, dtype)
+    return _filled(sizes, 1, dtype, requires_grad)
+
+
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """One value in the shape and dtype of another tensor."""
+    _on_cpu(device)
+    sizes, dtype = _like(input, dtype)
+    return _filled(sizes, fill_value, dtype, requires_grad)
+
+
+def new_empty(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """An uninitialised tensor in this tensor's dtype."""
+    return empty(*size, dtype=dtype or self.dtype, **kwargs)
+
+
+def new_zeros(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """Zeros in this tensor's dtype."""
+    return zeros(*size, dtype=dtype or self.dtype, **kwargs)
+
+
+def new_ones(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """Ones in this tensor's dtype."""
+    return ones(*size, dtype=dtype or self.dtype, **kwargs)
+
+
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, **kwargs: Any
+) -> Tensor:
+    """One value in this tensor's dtype."""
+    return full(size, fill_value, dtype=dtype or self.dtype, **kwargs)
+
+
+def new_tensor(self: Tensor, data: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """Data in this tensor's dtype."""
+    return tensor(data, dtype=dtype or self.dtype, **kwargs)
+
+
+# ---------------------------------------------------------------- from data
+def tensor(
+    data: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor with a copy of data: numbers, nested sequences, arrays, tensors.
+
+    Python floats get the default dtype, ints int64, bools bool; arrays keep theirs.
+
+    Raises
+    ------
+    RuntimeError
+        If ``requires_grad`` is asked of integers.
+    ValueError, TypeError
+        If sequences differ in length or hold something else.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.tensor([[1, 2], [3, 4]]).dtype
+    jitgrad.int64
+    """
+    _on_cpu(device)
+    return _finish(_copy(data, dtype), requires_grad)
+
+
+def _copy(data: Any, dtype: DType | None) -> Tensor:
+    cls = _class()
+    if isinstance(data, cls):
+        made = data.detach()
+        return made.to(dtype) if dtype not in (None, made.dtype) else made.clone().detach()
+    array = _to_array(data)
+    if dtype is None:
+        dtype = _dtype_of(data, array)
+    made = _new(array.shape, dtype)
+    if array.size:
+        with np.errstate(all="ignore"):
+            np.copyto(made._array(), array, casting="unsafe")
+    return made
+
+
+def _to_array(data: Any) -> np.ndarray[Any, Any]:
+    cls = _class()
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, cls):
+            return value.detach().tolist()
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return value
+
+    if not isinstance(data, (np.ndarray, np.generic)):
+        data = plain(data)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise ValueError(
+            "expected sequences of equal length at every dim; the data are ragged"
+        ) from None
+    except OverflowError:
+        raise RuntimeError("Overflow when unpacking long: an int does not fit into 64 bits") from None
+    if array.dtype == object or array.dtype.kind not in "buif":
+        if array.dtype.kind == "O" and array.size:
+            bad = type(array.reshape(-1)[0]).__name__
+            if bad == "int":
+                raise RuntimeError("Overflow when unpacking long: an int does not fit into 64 bits")
+            raise TypeError(f"can't make a tensor of {bad} objects")
+        raise TypeError(
+            f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
+            + ", ".join(d.name for d in reversed(dtypes.ALL))
+            + "."
+        )
+    return array
+
+
+def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> DType:
+    if isinstance(data, (np.ndarray, np.generic)):
+        return dtypes.from_numpy(array.dtype)
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if isinstance(first, (_class(), np.generic, np.ndarray)):
+        return dtypes.from_numpy(np.asarray(first).dtype)
+    if array.dtype.kind == "f":
+        return default_dtype()
+    return dtypes.bool if array.dtype.kind == "b" else dtypes.int64
+
+
+def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over the memory of an array, which it keeps alive.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, or there is no such dtype.
+    ValueError
+        If its strides are negative or no multiple of the element.
+
+    Examples
+    --------
+    >>> import numpy, jitgrad
+    >>> a = numpy.zeros(2, numpy.float32)
+    >>> t = jitgrad.from_numpy(a)
+    >>> a[0] = 5
+    >>> t.tolist()
+    [5.0, 0.0]
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    dtype = dtypes.from_numpy(ndarray.dtype)
+    if not ndarray.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between"
+            " byte orders is currently not supported."
+        )
+    if ndarray.ndim > col.MAX_DIMS:
+        raise errors.from_fault(col.X_DIMS, ndarray.ndim, 0, 0, ())
+    if builtins.any(s < 0 for s in ndarray.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative"
+            " strides are not currently supported. (You can probably work around this by making a copy"
+            " of your array with array.copy().)"
+        )
+    if not ndarray.flags.writeable:
+        # PyTorch warns and shares; writing into memory that may be read-only would crash.
+        return from_numpy(ndarray.copy())
+    item = dtype.itemsize
+    if builtins.any(s % item for s in ndarray.strides) or ndarray.ctypes.data % item:
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the array to"
+            " reallocate the memory."
+        )
+    if ndarray.size == 0:
+        return _new(ndarray.shape, dtype)
+    strides = [s // item for s in ndarray.strides]
+    return call(
+        entry.borrow,
+        ndarray.ctypes.data,
+        ndarray,
+        dtype.code,
+        int(ndarray.nbytes),
+        *ndarray.shape,
+        *strides,
+    )
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """Data as a tensor without a copy where that is possible (tensors and arrays)."""
+    _on_cpu(device)
+    if isinstance(data, _class()):
+        return data if dtype is None else data.to(dtype)
+    if isinstance(data, np.ndarray):
+        try:
+            made = from_numpy(data)
+        except ValueError:
+            made = _copy(data, None)
+        return made if dtype is None else made.to(dtype)
+    return _copy(data, dtype)
+
+
+asarray = as_tensor
+
+
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor over the memory of another library's array, through DLPack."""
+    return from_numpy(np.from_dlpack(ext_tensor))
+
+
+def as_class(x: Tensor, cls: type) -> Tensor:
+    """A tensor of the subclass ``cls`` over the memory of ``x``, without history."""
+    if type(x) is cls:
+        return x
+    made = call(entry.new, x.dtype.code, cls, *x.shape)
+    return call(entry.rebase, made, x)
+
+
+def empty_cache() -> None:
+    """Give the buffers that wait for reuse back to the system."""
+    entry.empty_cache()

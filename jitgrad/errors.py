@@ -1,0 +1,231 @@
+"""What the user is told: faults of the arena as Python exceptions, in PyTorch's words.
+
+Jitted code only stages a code and three numbers; the shapes, dtypes and names are looked up here, from the
+arguments of the call that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.ops.table import OPS
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """A shape as PyTorch writes it in messages: ``[2, 3]``."""
+    return "[" + ", ".join(str(int(n)) for n in shape) + "]"
+
+
+def _tensors(args: tuple[Any, ...]) -> list[Any]:
+    from jitgrad.tensor import Tensor
+
+    return [a for a in args if isinstance(a, Tensor)]
+
+
+def _name(number: int) -> str:
+    return OPS[number].name
+
+
+def _broadcast(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    result: list[int] = []
+    for tensor in _tensors(args):
+        shape = list(tensor.shape)
+        width = max(len(result), len(shape))
+        left = [1] * (width - len(result)) + result
+        right = [1] * (width - len(shape)) + shape
+        for d in range(width - 1, -1, -1):
+            if left[d] != right[d] and 1 not in (left[d], right[d]):
+                return RuntimeError(
+                    f"The size of tensor a ({left[d]}) must match the size of tensor b ({right[d]})"
+                    f" at non-singleton dimension {d} (shapes"
+                    f" {' and '.join(sizes(t.shape) for t in _tensors(args))})"
+                )
+        result = [
+            r if n == 1 else n for n, r in zip(left, right, strict=True)
+        ]
+    return RuntimeError("shapes do not broadcast")
+
+
+def _memory(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return MemoryError(
+        "jitgrad: out of memory, or a tensor of more elements than fit into memory;"
+        " jitgrad.empty_cache() gives unused buffers back to the system"
+    )
+
+
+def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    name, dtype = _name(a), dtypes.ALL[b]
+    if name == "neg":
+        return RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to"
+            " invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    if name.startswith("sub") and dtype is dtypes.bool:
+        return RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying"
+            " to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    if name in ("mean", "var", "std", "norm", "logsumexp"):
+        return RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating point or"
+            f" complex dtype. Got: {dtype.letter}"
+        )
+    return RuntimeError(f'"{name}" not implemented for \'{dtype.letter}\'')
+
+
+def _type(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    bad = [x for x in args[1:] if not isinstance(x, (bool, int, float))]
+    from jitgrad.tensor import Tensor
+
+    kinds = [type(x).__name__ for x in bad if not isinstance(x, Tensor)]
+    return TypeError(
+        f"argument must be Tensor or a number, not {kinds[0] if kinds else 'an empty Tensor object'}"
+    )
+
+
+def _cast(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        f"result type {dtypes.ALL[a].letter} can't be cast to the desired output type"
+        f" {dtypes.ALL[b].letter}"
+    )
+
+
+def _leaf(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "a leaf Variable that requires grad is being used in an in-place operation."
+        " (Update it under jitgrad.no_grad().)"
+    )
+
+
+def _freed(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "Trying to backward through the graph a second time (or directly access saved tensors after"
+        " they have already been freed). Saved intermediate values of the graph are freed when you"
+        " call .backward() or autograd.grad(). Specify retain_graph=True if you need to backward"
+        " through the graph a second time or if you need to access saved tensors after calling"
+        " backward."
+    )
+
+
+def _version(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    from jitgrad.arena.inspect import row
+
+    columns = row(a)
+    letter = dtypes.ALL[columns["dtype"]].letter
+    node = OPS[columns["op"]].node
+    origin = f", which is output {columns['outnr']} of {node}Backward0," if columns["op"] else ""
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace"
+        f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{origin} is at version {b};"
+        f" expected version {c} instead. Hint: enable anomaly detection to find the operation that"
+        " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+    )
+
+
+def _output_shape(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    from numpy import broadcast_shapes
+
+    tensors = _tensors(args)
+    shape = broadcast_shapes(*(tuple(t.shape) for t in tensors))
+    return RuntimeError(
+        f"output with shape {sizes(tensors[0].shape)} doesn't match the broadcast shape"
+        f" {sizes(shape)}"
+    )
+
+
+def _overlap(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "unsupported operation: more than one element of the written-to tensor refers to a single"
+        " memory location. Please clone() the tensor before performing the operation."
+    )
+
+
+def _status(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(f"ZeroDivisionError: integer division or modulo by zero in {_name(a)}")
+
+
+def _mask(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    name = _name(a)
+    got = args[1 + b] if len(args) > 1 + b else None
+    dtype = getattr(got, "dtype", None)
+    if name == "where":
+        return RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype"
+            f" {dtype.letter if dtype else type(got).__name__}"
+        )
+    return RuntimeError(f"{name} only supports boolean masks, but got mask with dtype {dtype}")
+
+
+def _dims(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        f"a tensor of {a} dims: jitgrad's arena holds tensors of at most {col.MAX_DIMS} dims"
+    )
+
+
+def _dim(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return dim_out_of_range(a, b)
+
+
+def dim_out_of_range(dim: int, ndim: int) -> IndexError:
+    """PyTorch's error for a dim that a tensor of ``ndim`` (at least 1) dims does not have."""
+    return IndexError(
+        f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})"
+    )
+
+
+def _empty(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    name = _name(a)
+    return IndexError(
+        f"{name}(): Expected reduction dim {b} to have non-zero size."
+        " Specify the reduction dim with the 'dim' argument."
+    )
+
+
+def _view_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        f"{_name(a)}_: a view of a tensor that takes part in autograd can't be modified in place;"
+        " use the out-of-place op, or clone() first"
+    )
+
+
+def _index(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    if c == col.NONE:
+        return IndexError("select() cannot be applied to a 0-dim tensor.")
+    return IndexError(f"index {b} is out of bounds for dimension {a} with size {c}")
+
+
+_MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
+    col.X_BROADCAST: _broadcast,
+    col.X_MEMORY: _memory,
+    col.X_DTYPE: _dtype,
+    col.X_TYPE: _type,
+    col.X_CAST: _cast,
+    col.X_LEAF: _leaf,
+    col.X_FREED: _freed,
+    col.X_VERSION: _version,
+    col.X_OUTPUT_SHAPE: _output_shape,
+    col.X_OVERLAP: _overlap,
+    col.X_STATUS: _status,
+    col.X_MASK: _mask,
+    col.X_DIMS: _dims,
+    col.X_DIM: _dim,
+    col.X_EMPTY: _empty,
+    col.X_VIEW_INPLACE: _view_inplace,
+    col.X_INDEX: _index,
+}
+
+
+def from_fault(code: int, a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    """The exception for a fault code, its three details and the arguments of the call."""
+    make = _MESSAGES.get(code)
+    if make is None:
+        return RuntimeError(f"jitgrad: internal fault {code} ({a}, {b}, {c}); please report it")
+    return make(a, b, c, args)
+
+
+def not_floating() -> RuntimeError:
+    """PyTorch's error for an integer tensor that is asked to require gradients, at creation."""
+    return RuntimeError("Only Tensors of floating point and complex dtype can require gradients")

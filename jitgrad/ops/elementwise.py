@@ -1,0 +1,523 @@
+"""The pointwise ops as functions: what the table's rows look like from Python.
+
+`FUNCTIONS` holds one function a row that PyTorch has under the same name; those with more to them (a
+scaled add, powers, clamps) are written out below.  `INPLACE` holds the in-place methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad import dtypes
+from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.ops import pointwise as _rows
+from jitgrad.ops.table import BY_NAME, Op
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+CLONE = BY_NAME["clone"]
+_ADD, _SUB, _MUL, _DIV, _POW = (BY_NAME[n] for n in ("add", "sub", "mul", "div", "pow"))
+assert _rows.__doc__
+
+
+def _tensor(value: Any) -> Any:
+    """An operand that the recorder takes: NumPy numbers become Python's, arrays become Tensors."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        from jitgrad.creation import from_numpy
+
+        return from_numpy(value)
+    return value
+
+
+def record(op: Op, *operands: Any) -> Tensor:
+    """A pointwise op on operands of any kind; raises TypeError for what is no number and no Tensor."""
+    try:
+        return entry.pointwise(op.number, *operands)
+    except Fault:
+        return call(entry.pointwise, op.number, *[_tensor(o) for o in operands])
+
+
+def record_(op: Op, *operands: Any) -> Tensor:
+    """`record` in place of the first operand."""
+    try:
+        return entry.pointwise_(op.number, *operands)
+    except Fault:
+        return call(entry.pointwise_, op.number, *[_tensor(o) for o in operands])
+
+
+def _need_tensor(name: str, value: Any) -> None:
+    from jitgrad.tensor import Tensor
+
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(value).__name__}"
+        )
+
+
+_ABOUT = {
+    1: "``{formula}`` of every element.",
+    2: "``{formula}`` of every pair of elements of x (input) and z (other), broadcast.",
+}
+
+
+def _function(name: str, op: Op) -> Callable[..., Tensor]:
+    number = op.number
+    if op.nin == 1:
+
+        def function(input: Tensor) -> Tensor:
+            _need_tensor(name, input)
+            try:
+                return entry.pointwise(number, input)
+            except Fault:
+                return call(entry.pointwise, number, input)
+
+    else:
+
+        def function(input: Tensor, other: Any) -> Tensor:  # type: ignore[misc]
+            _need_tensor(name, input)
+            try:
+                return entry.pointwise(number, input, other)
+            except Fault:
+                return call(entry.pointwise, number, input, _tensor(other))
+
+    function.__name__ = function.__qualname__ = name
+    gradients = "; ".join(f"``{vjp}``" for vjp in op.vjps if vjp) or "none"
+    about = _ABOUT[op.nin].format(formula=op.forward)
+    function.__doc__ = f"{about}\n\nGradient, for the cotangent g: {gradients}.\n"
+    return function
+
+
+#: namespace name -> row, where they differ.
+_ALIASES = {
+    "true_divide": "div",
+    "divide": "div",
+    "multiply": "mul",
+    "negative": "neg",
+    "absolute": "abs",
+    "floor_divide": "div_floor",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "special_expit": "sigmoid",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "fix": "trunc",
+}
+_UNARY = (
+    "neg reciprocal sqrt rsqrt square abs sign exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos"
+    " atan sinh cosh tanh sigmoid relu erf erfc ceil floor trunc logical_not isnan isinf isfinite"
+    " bitwise_not"
+).split()
+_BINARY = (
+    "mul remainder fmod maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and"
+    " bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift"
+).split()
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    name: _function(name, BY_NAME[name]) for name in [*_UNARY, *_BINARY]
+}
+for _alias, _name in _ALIASES.items():
+    if _name in FUNCTIONS:
+        FUNCTIONS[_alias] = FUNCTIONS[_name]
+
+maximum, minimum = FUNCTIONS["maximum"], FUNCTIONS["minimum"]
+
+
+# ---------------------------------------------------------------- with more to them
+def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """``input + alpha * other``, broadcast.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.add(jitgrad.ones(2), 3, alpha=2).tolist()
+    [7.0, 7.0]
+    """
+    _need_tensor("add", input)
+    return _add(input, other, alpha)
+
+
+def _add(input: Tensor, other: Any, alpha: float) -> Tensor:
+    if alpha == 1:
+        return record(_ADD, input, other)
+    _check_alpha(input, other, alpha)
+    return record(BY_NAME["add_scaled"], input, other, alpha)
+
+
+def _check_alpha(input: Tensor, other: Any, alpha: Any) -> None:
+    from jitgrad.ops.promotion import result_type
+
+    common = result_type(input, other)
+    if isinstance(alpha, float) and not common.is_floating_point:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if isinstance(alpha, bool) and common is not dtypes.bool:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+
+
+def sub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """``input - alpha * other``, broadcast."""
+    _need_tensor("sub", input)
+    if alpha == 1:
+        return record(_SUB, input, other)
+    _check_alpha(input, other, alpha)
+    return record(BY_NAME["sub_scaled"], input, other, alpha)
+
+
+subtract = sub
+
+
+def rsub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """``other - alpha * input``."""
+    return record(_SUB, other, input) if alpha == 1 else record(BY_NAME["sub_scaled"], other, input, alpha)
+
+
+def _division(rounding_mode: str | None) -> Op:
+    if rounding_mode is None:
+        return _DIV
+    if rounding_mode not in ("floor", "trunc"):
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found"
+            f" '{rounding_mode}'"
+        )
+    return BY_NAME[f"div_{rounding_mode}"]
+
+
+def div(input: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other``, broadcast; rounded towards minus infinity or zero if asked.
+
+    Raises
+    ------
+    RuntimeError
+        If ``rounding_mode`` is not None, "floor" or "trunc", or an integer is divided by zero.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.div(jitgrad.tensor([7, -7]), 2, rounding_mode="floor").tolist()
+    [3, -4]
+    """
+    _need_tensor("div", input)
+    return record(_division(rounding_mode), input, other)
+
+
+def true_divide(input: Tensor, other: Any) -> Tensor:
+    """``input / other``: integers give floats."""
+    return div(input, other)
+
+
+def floor_divide(input: Tensor, other: Any) -> Tensor:
+    """``input // other``, rounded towards minus infinity."""
+    return div(input, other, rounding_mode="floor")
+
+
+divide = div
+
+
+def _power(input: Any, exponent: Any) -> tuple[Op, tuple[Any, ...]]:
+    """The row that computes a power fastest, and its operands."""
+    from jitgrad.tensor import Tensor
+
+    if type(exponent) in (int, float) and isinstance(input, Tensor):
+        floating = input.dtype.is_floating_point
+        if exponent == 2:
+            if floating or type(exponent) is int:
+                return BY_NAME["square"], (input,)
+        elif floating and exponent == 3:
+            return BY_NAME["cube"], (input,)
+        elif floating and exponent == 0.5:
+            return BY_NAME["pow_half"], (input,)
+        elif floating and exponent == -1:
+            return BY_NAME["pow_inverse"], (input,)
+    from jitgrad.ops.promotion import result_type
+
+    if not result_type(input, exponent).is_floating_point:
+        if isinstance(exponent, int) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if isinstance(exponent, Tensor) and exponent.numel() and bool((exponent < 0).any()):
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return BY_NAME["pow_int"], (input, exponent)
+    if isinstance(exponent, Tensor):
+        return BY_NAME["pow_tensor"], (input, exponent)
+    return _POW, (input, exponent)
+
+
+def pow(input: Any, exponent: Any) -> Tensor:  # noqa: A001 - PyTorch's name
+    """``input ** exponent``, broadcast; either may be a number.
+
+    Raises
+    ------
+    RuntimeError
+        If an integer is raised to a negative integer.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.pow(jitgrad.tensor([2.0, 3.0]), 2).tolist()
+    [4.0, 9.0]
+    """
+    op, operands = _power(_tensor(input), _tensor(exponent))
+    return record(op, *operands)
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
+    """The nearest integer, halves to even; with ``decimals`` to so many places."""
+    _need_tensor("round", input)
+    if decimals == 0:
+        return record(BY_NAME["round"], input)
+    scale = 10.0 ** abs(decimals)
+    scaled = input * scale if decimals > 0 else input / scale
+    rounded = record(BY_NAME["round"], scaled)
+    return rounded / scale if decimals > 0 else rounded * scale
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+    """Elements held between ``min`` and ``max`` (numbers or tensors; either may be None).
+
+    Raises
+    ------
+    RuntimeError
+        If both are None.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.clamp(jitgrad.tensor([-1.0, 0.5, 3.0]), 0, 1).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    op, bounds = _clamp(min, max)
+    return record(op, input, *bounds)
+
+
+def _clamp(low: Any, high: Any) -> tuple[Op, tuple[Any, ...]]:
+    if low is None and high is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if high is None:
+        return BY_NAME["clamp_min"], (low,)
+    if low is None:
+        return BY_NAME["clamp_max"], (high,)
+    return BY_NAME["clamp"], (low, high)
+
+
+clip = clamp
+
+
+def clamp_min(input: Tensor, min: Any) -> Tensor:  # noqa: A002
+    """Elements held above ``min``."""
+    return record(BY_NAME["clamp_min"], input, min)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:  # noqa: A002
+    """Elements held below ``max``."""
+    return record(BY_NAME["clamp_max"], input, max)
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """Elements of ``input`` where ``condition``, else of ``other``, broadcast; alone: `nonzero`.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.where(jitgrad.tensor([True, False]), 1.0, 2.0).tolist()
+    [1.0, 2.0]
+    """
+    if input is None and other is None:
+        from jitgrad.ops.indexing import nonzero
+
+        return nonzero(condition, as_tuple=True)
+    return record(BY_NAME["where"], condition, input, other)
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """A copy of ``input`` with ``value`` where ``mask`` (bool) is True."""
+    return record(BY_NAME["masked_fill"], input, mask, value)
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """``input + weight * (end - input)``."""
+    return record(BY_NAME["lerp"], input, end, weight)
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``."""
+    return record(BY_NAME["addcmul"], input, tensor1, tensor2, value)
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``input + value * tensor1 / tensor2``."""
+    return record(BY_NAME["addcdiv"], input, tensor1, tensor2, value)
+
+
+def clone(input: Tensor) -> Tensor:
+    """A copy; gradients flow through it to the original."""
+    return record(CLONE, input)
+
+
+FUNCTIONS |= {
+    f.__name__: f
+    for f in (
+        add, sub, rsub, div, true_divide, floor_divide, pow, round, clamp, clamp_min, clamp_max, where,
+        masked_fill, lerp, addcmul, addcdiv, clone,
+    )
+} | {"subtract": sub, "divide": div, "clip": clamp}
+
+
+# ---------------------------------------------------------------- operators
+def _operator(op: Op, swapped: bool = False) -> Callable[[Tensor, Any], Any]:
+    number = op.number
+
+    def method(self: Tensor, other: Any) -> Any:
+        try:
+            if swapped:
+                return entry.pointwise(number, other, self)
+            return entry.pointwise(number, self, other)
+        except Fault:
+            other = _tensor(other)
+            if not _operand(other):
+                return NotImplemented
+            if swapped:
+                return call(entry.pointwise, number, other, self)
+            return call(entry.pointwise, number, self, other)
+
+    return method
+
+
+def _operand(value: Any) -> bool:
+    from jitgrad.tensor import Tensor
+
+    return isinstance(value, (bool, int, float, Tensor))
+
+
+def _power_operator(self: Tensor, other: Any) -> Any:
+    return pow(self, other) if _operand(_tensor(other)) else NotImplemented
+
+
+def _reflected_power(self: Tensor, other: Any) -> Any:
+    return pow(other, self) if _operand(_tensor(other)) else NotImplemented
+
+
+def _invert(self: Tensor) -> Tensor:
+    name = "logical_not" if self.dtype is dtypes.bool else "bitwise_not"
+    return record(BY_NAME[name], self)
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "__pow__": _power_operator,
+    "__rpow__": _reflected_power,
+    "__invert__": _invert,
+    "__neg__": FUNCTIONS["neg"],
+    "__abs__": FUNCTIONS["abs"],
+    "__pos__": lambda self: self,
+}
+for _symbol, _name in {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div_floor",
+    "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
+}.items():
+    OPERATORS[f"__{_symbol}__"] = _operator(BY_NAME[_name])
+    OPERATORS[f"__r{_symbol}__"] = _operator(BY_NAME[_name], swapped=True)
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    OPERATORS[f"__{_name}__"] = _operator(BY_NAME[_name])
+
+
+# ---------------------------------------------------------------- in place
+def _inplace(name: str, op: Op) -> Callable[..., Tensor]:
+    def method(self: Tensor, *others: Any) -> Tensor:
+        return record_(op, self, *others)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{name[:-1]}` in place; returns the tensor."
+    return method
+
+
+INPLACE: dict[str, Callable[..., Tensor]] = {
+    f"{name}_": _inplace(f"{name}_", BY_NAME[name])
+    for name in [*_UNARY, *_BINARY, "round", "masked_fill", "lerp", "clamp_min", "clamp_max"]
+    if name not in ("isnan", "isinf", "isfinite")
+}
+
+
+def add_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """``self += alpha * other``."""
+    if alpha == 1:
+        return record_(_ADD, self, other)
+    return record_(BY_NAME["add_scaled"], self, other, alpha)
+
+
+def sub_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    """``self -= alpha * other``."""
+    if alpha == 1:
+        return record_(_SUB, self, other)
+    return record_(BY_NAME["sub_scaled"], self, other, alpha)
+
+
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``self /= other``."""
+    return record_(_division(rounding_mode), self, other)
+
+
+def pow_(self: Tensor, exponent: Any) -> Tensor:
+    """``self **= exponent``."""
+    op, operands = _power(self, exponent)
+    return record_(op, *operands)
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+    """`clamp` in place."""
+    op, bounds = _clamp(min, max)
+    return record_(op, self, *bounds)
+
+
+def addcmul_(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``self += value * tensor1 * tensor2``."""
+    return record_(BY_NAME["addcmul"], self, tensor1, tensor2, value)
+
+
+def addcdiv_(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``self += value * tensor1 / tensor2``."""
+    return record_(BY_NAME["addcdiv"], self, tensor1, tensor2, value)
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Take the elements of ``src``, broadcast and converted.
+
+    Raises
+    ------
+    RuntimeError
+        If ``src`` does not broadcast to this tensor's shape.
+    """
+    return record_(BY_NAME["copy"], self, src)
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Set every element to a number (or a 0-dim tensor's)."""
+    return record_(BY_NAME["copy"], self, value)
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Set every element to 0."""
+    return record_(BY_NAME["copy"], self, 0)
+
+
+INPLACE |= {
+    f.__name__: f
+    for f in (
+        add_, sub_, div_, pow_, clamp_, addcmul_, addcdiv_, copy_, fill_, zero_,
+    )
+} | {"true_divide_": div_, "subtract_": sub_, "multiply_": INPLACE["mul_"], "clip_": clamp_,
+     "floor_divide_": _inplace("floor_divide_", BY_NAME["div_floor"])}
+
+for _symbol, _name in {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div_floor",
+    "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+}.items():
+    OPERATORS[f"__i{_symbol}__"] = _inplace(f"__i{_symbol}__", BY_NAME[_name])
+OPERATORS["__ipow__"] = pow_

@@ -1,0 +1,264 @@
+"""Matrix products; their kernels are in `jitgrad.kernels.products`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from jitgrad.errors import sizes
+from jitgrad.ops import record
+from jitgrad.ops.table import KERNEL, Op, register
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+_KERNELS = "jitgrad.kernels.products:"
+
+
+def _product(name: str, node: str, kernel: str, *vjps: str, reads: tuple[int, ...]) -> Op:
+    """A product; ``reads``: for each operand the bits of the operands that its gradient reads."""
+    names = tuple(_KERNELS + vjp for vjp in vjps)
+    return register(Op(name, node, KERNEL, len(vjps), _KERNELS + kernel, names, reads))
+
+
+MM = _product("mm", "Mm", "bmm", "bmm_da", "bmm_db", reads=(2, 1))
+BMM = _product("bmm", "Bmm", "bmm", "bmm_da", "bmm_db", reads=(2, 1))
+MV = _product("mv", "Mv", "mv", "mv_da", "mv_db", reads=(2, 1))
+DOT = _product("dot", "Dot", "dot", "dot_dx", "dot_dx", reads=(2, 1))
+ADDMM = _product("addmm", "Addmm", "addmm", "addmm_dc", "addmm_da", "addmm_db", reads=(0, 4, 2))
+LINEAR = _product(
+    "linear", "Addmm", "linear", "linear_dx", "linear_dw", "linear_db", reads=(2, 1, 0)
+)
+
+
+def _check_dtypes(a: Tensor, b: Tensor, what: str = "mat1 and mat2") -> None:
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"expected {what} to have the same dtype, but got: {_c_name(a)} != {_c_name(b)}"
+        )
+
+
+_C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "long long",
+    "int32": "int",
+    "int16": "short",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "bool": "bool",
+}
+
+
+def _c_name(x: Tensor) -> str:
+    return _C_NAMES[x.dtype.name]
+
+
+def _cannot_multiply(a: Sequence[int], b: Sequence[int]) -> RuntimeError:
+    left, right = ("x".join(str(n) for n in s) for s in (a, b))
+    return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({left} and {right})")
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of two matrices, (n, k) and (k, m).
+
+    Raises
+    ------
+    RuntimeError
+        If they are no matrices, their sizes do not fit, or their dtypes differ.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.mm(jitgrad.ones(2, 3), jitgrad.ones(3, 1)).tolist()
+    [[3.0], [3.0]]
+    """
+    a, b = input.shape, mat2.shape
+    if len(a) != 2:
+        raise RuntimeError(f"self must be a matrix, got {len(a)}-D")
+    if len(b) != 2:
+        raise RuntimeError(f"mat2 must be a matrix, got {len(b)}-D")
+    if a[1] != b[0]:
+        raise _cannot_multiply(a, b)
+    _check_dtypes(input, mat2)
+    return record.explicit(MM, (input, mat2), (a[0], b[1]))
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of two batches of matrices, (b, n, k) and (b, k, m)."""
+    a, b = input.shape, mat2.shape
+    if len(a) != 3 or len(b) != 3:
+        raise RuntimeError(
+            f"batch1 and batch2 must be 3D tensors, got {sizes(a)} and {sizes(b)}"
+        )
+    if a[0] != b[0] or a[2] != b[1]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but"
+            f" got: [{b[0]}, {b[1]}]."
+        )
+    _check_dtypes(input, mat2, "batch1 and batch2")
+    return record.explicit(BMM, (input, mat2), (a[0], a[1], b[2]))
+
+
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    """A matrix (n, k) times a vector (k)."""
+    a, b = input.shape, vec.shape
+    if len(a) != 2 or len(b) != 1:
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got {len(b)}, {len(a)}, {len(b)}"
+        )
+    if a[1] != b[0]:
+        raise RuntimeError(
+            f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})"
+        )
+    _check_dtypes(input, vec, "mat and vec")
+    return record.explicit(MV, (input, vec), (a[0],))
+
+
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    """The inner product of two vectors of one length."""
+    a, b = input.shape, tensor.shape
+    if len(a) != 1 or len(b) != 1:
+        raise RuntimeError(
+            f"1D tensors expected, but got {len(a)}D and {len(b)}D tensors"
+        )
+    if a[0] != b[0]:
+        raise RuntimeError(
+            "inconsistent tensor size, expected tensor [%d] and src [%d] to have the same number of"
+            " elements, but got %d and %d elements respectively" % (a[0], b[0], a[0], b[0])
+        )
+    _check_dtypes(input, tensor, "both vectors")
+    return record.explicit(DOT, (input, tensor), ())
+
+
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """``beta * input + alpha * mat1 @ mat2``, with ``input`` broadcast to the product."""
+    a, b = mat1.shape, mat2.shape
+    if len(a) != 2 or len(b) != 2:
+        raise RuntimeError(f"mat1 and mat2 must be matrices, got {len(a)}-D and {len(b)}-D")
+    if a[1] != b[0]:
+        raise _cannot_multiply(a, b)
+    _check_dtypes(mat1, mat2)
+    _check_dtypes(input, mat1, "self and mat1")
+    shape = (a[0], b[1])
+    c = input.shape
+    if len(c) > 2 or any(n not in (1, m) for n, m in zip(c[::-1], shape[::-1], strict=False)):
+        input = input.expand(shape)
+    return record.explicit(ADDMM, (input, mat1, mat2), shape, (float(beta), float(alpha)))
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of the elements of two vectors, (n) and (m): (n, m)."""
+    if input.ndim != 1 or vec2.ndim != 1:
+        raise RuntimeError(
+            f"outer: Expected 1-D argument self, but got {input.ndim}-D and {vec2.ndim}-D"
+        )
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``input @ weight.T + bias``: input (..., k), weight (n, k) or (k), bias (n).
+
+    Raises
+    ------
+    RuntimeError
+        If sizes or dtypes do not fit.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.nn.functional.linear(jitgrad.ones(2, 3), jitgrad.ones(1, 3)).tolist()
+    [[3.0], [3.0]]
+    """
+    x, w = input.shape, weight.shape
+    if len(w) == 1:
+        out = matmul(input, weight)
+        return out if bias is None else out + bias
+    if len(w) != 2 or len(x) == 0:
+        raise RuntimeError(
+            f"linear(): expected input of at least 1 dim and weight of 1 or 2 dims, got shapes"
+            f" {sizes(x)} and {sizes(w)}"
+        )
+    if x[-1] != w[1]:
+        rows = input.numel() // x[-1] if x[-1] else 0
+        raise _cannot_multiply((rows if len(x) != 1 else 1, x[-1]), (w[1], w[0]))
+    _check_dtypes(input, weight)
+    if bias is None:
+        return record.explicit(LINEAR, (input, weight), (*x[:-1], w[0]))
+    _check_dtypes(bias, weight, "bias and weight")
+    if bias.shape != (w[0],):
+        raise RuntimeError(
+            f"linear(): bias of shape {sizes(bias.shape)} does not fit weight {sizes(w)}"
+        )
+    return record.explicit(LINEAR, (input, weight, bias), (*x[:-1], w[0]))
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product with NumPy's rules: vectors, matrices, and broadcast batches of matrices.
+
+    Raises
+    ------
+    RuntimeError
+        If an operand has no dims, or the sizes or dtypes do not fit.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.matmul(jitgrad.ones(4, 2, 3), jitgrad.ones(3)).shape
+    jitgrad.Size([4, 2])
+    """
+    na, nb = input.ndim, other.ndim
+    if na == 2 and nb == 2:
+        return mm(input, other)
+    if na == 0 or nb == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {na}D and {nb}D"
+        )
+    if na == 1 and nb == 1:
+        return dot(input, other)
+    if na == 2 and nb == 1:
+        return mv(input, other)
+    if na == 1:
+        return matmul(input.unsqueeze(0), other).squeeze(-2)
+    if nb == 1:
+        return matmul(input, other.unsqueeze(-1)).squeeze(-1)
+    a, b = input.shape, other.shape
+    if nb == 2:
+        # A batch times one matrix is one product with more rows.
+        rows = input.reshape(-1, a[-1]) if input.numel() else input.reshape(prod(a[:-1]), a[-1])
+        return mm(rows, other).reshape(*a[:-1], b[-1])
+    batch = broadcast_shapes(a[:-2], b[:-2])
+    if a[-1] != b[-2]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{prod(batch)}, {a[-1]}]"
+            f" but got: [{prod(batch)}, {b[-2]}]."
+        )
+    left = input.expand(*batch, *a[-2:]).reshape(prod(batch), *a[-2:])
+    right = other.expand(*batch, *b[-2:]).reshape(prod(batch), *b[-2:])
+    return bmm(left, right).reshape(*batch, a[-2], b[-1])
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors of these shapes broadcast to.
+
+    Raises
+    ------
+    RuntimeError
+        If they do not.
+    """
+    result: list[int] = []
+    for shape in shapes:
+        width = max(len(result), len(shape))
+        left = [1] * (width - len(result)) + result
+        right = [1] * (width - len(shape)) + list(shape)
+        for d, (n, m) in enumerate(zip(left, right, strict=True)):
+            if n != m and 1 not in (n, m):
+                raise RuntimeError(
+                    f"The size of tensor a ({n}) must match the size of tensor b ({m}) at"
+                    f" non-singleton dimension {d}"
+                )
+        result = [m if n == 1 else n for n, m in zip(left, right, strict=True)]
+    return tuple(result)

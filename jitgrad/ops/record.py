@@ -1,0 +1,129 @@
+"""Calling the recorder from Python: an op's row, its operands, its integers.
+
+Every function tries the jitted entry once and mends what it faults on (a kernel that is not loaded yet,
+another thread's mode) in `engine.call`, so the ordinary call pays for a ``try`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.dtypes import dtype as DType  # noqa: N812 - "dtype" is an argument's name here
+from jitgrad.ops.table import Op
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+
+def pointwise(op: Op, *operands: Any) -> Tensor:
+    """A pointwise op on Tensors and numbers."""
+    try:
+        return entry.pointwise(op.number, *operands)
+    except Fault:
+        return call(entry.pointwise, op.number, *operands)
+
+
+def pointwise_(op: Op, target: Tensor, *operands: Any) -> Tensor:
+    """A pointwise op whose result replaces the value of its first operand."""
+    try:
+        return entry.pointwise_(op.number, target, *operands)
+    except Fault:
+        return call(entry.pointwise_, op.number, target, *operands)
+
+
+def view(op: Op, x: Tensor, *integers: int) -> Tensor:
+    """A view of ``x``."""
+    try:
+        return entry.view(op.number, x, *integers)
+    except Fault:
+        return call(entry.view, op.number, x, *integers)
+
+
+ALL_DIMS, ONE_DIM, MASK = 0, 1, 2
+
+
+def lanes(
+    op: Op,
+    x: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *attributes: int | float,
+) -> Tensor:
+    """An op along dims: None for all of them.
+
+    Raises
+    ------
+    IndexError
+        If a dim is out of range.
+    RuntimeError
+        If a dim is named twice.
+    """
+    if dim is None:
+        arguments = (op.number, x, ALL_DIMS, 0, int(keepdim), *attributes)
+    elif type(dim) is int:
+        arguments = (op.number, x, ONE_DIM, dim, int(keepdim), *attributes)
+    else:
+        arguments = (op.number, x, MASK, dims_mask(x, dim), int(keepdim), *attributes)
+    try:
+        return entry.lanes(*arguments)
+    except Fault:
+        return call(entry.lanes, *arguments)
+
+
+def dims_mask(x: Tensor, dims: Any) -> int:
+    """The dims as bits; an empty sequence means all of them, as in PyTorch."""
+    from jitgrad.errors import dim_out_of_range
+
+    if not isinstance(dims, (tuple, list)):
+        dims = (dims.__index__(),)
+    ndim = x.ndim
+    if len(dims) == 0:
+        return (1 << ndim) - 1
+    mask = 0
+    for dim in dims:
+        d = dim.__index__()
+        n = max(ndim, 1)
+        if not -n <= d < n:
+            raise dim_out_of_range(d, n)
+        bit = 1 << (d % n)
+        if mask & bit:
+            raise RuntimeError(f"dim {d % n} appears multiple times in the list of dims")
+        mask |= bit
+    return mask & ((1 << ndim) - 1)
+
+
+def explicit(
+    op: Op,
+    inputs: Sequence[Tensor],
+    shape: Sequence[int],
+    attributes: Sequence[int | float] = (),
+    dtype: DType | None = None,
+    key: DType | None = None,
+) -> Tensor:
+    """An op whose checks were made in Python: inputs, the result's shape, and the op's attributes.
+
+    ``dtype`` is the result's, ``key`` the one that the kernel is compiled for; both default to the first
+    input's.
+    """
+    code = inputs[0].dtype.code
+    arguments = (
+        op.number,
+        code if key is None else key.code,
+        code if dtype is None else dtype.code,
+        len(inputs),
+        *inputs,
+        len(shape),
+        *shape,
+        *attributes,
+    )
+    try:
+        return entry.explicit(*arguments)
+    except Fault:
+        return call(entry.explicit, *arguments)
+
+
+def rebase(x: Tensor, new: Tensor) -> Tensor:
+    """Have ``x`` take over the value and history of ``new``; returns ``x``."""
+    return call(entry.rebase, x, new)

@@ -1,0 +1,374 @@
+"""Ops along dims: reductions, softmax, running sums; their kernels are in `jitgrad.kernels.lanes`.
+
+A gradient is either a formula in ``g``, ``x``, ``y`` (broadcast along the lanes) and ``n``, the number of
+elements of a lane, or the name of a kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from operator import or_
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.errors import sizes
+from jitgrad.kernels import formula
+from jitgrad.ops import record
+from jitgrad.ops.table import KERNEL, LANES, Op, register
+from jitgrad.ops.views import wrap_dim
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+Dims = int | Sequence[int] | None
+
+_KERNELS = "jitgrad.kernels.lanes:"
+_BITS = {
+    "same_shape": col.OB_SAME_SHAPE,
+    "not_empty": col.OB_NOT_EMPTY,
+    "no_int": col.OB_NO_INT | col.OB_NO_BOOL,
+}
+
+
+def lanes(
+    name: str,
+    node: str,
+    kernel: str,
+    dx: str | None = None,
+    *,
+    dx_kernel: str | None = None,
+    reads: str = "",
+    rule: str = "first",
+    only: str = "",
+) -> Op:
+    """Add an op along dims, with its gradient as a formula or as a kernel that ``reads`` x, y or both."""
+    used = formula.names(dx) if dx else set(reads)
+    needs = (1 if "x" in used else 0) | (col.SAVED_OUT if "y" in used else 0)
+    bits = reduce(or_, (_BITS[b] for b in only.split()), 0) | (col.OB_FORMULA if dx else 0)
+    vjp = dx or (_KERNELS + dx_kernel if dx_kernel else None)
+    return register(
+        Op(
+            name,
+            node,
+            LANES,
+            1,
+            _KERNELS + kernel,
+            (vjp,),
+            (needs,),
+            rule,
+            bits=bits,
+            aliases=1 if dx == "g" else 0,
+        )
+    )
+
+
+SUM = lanes("sum", "Sum", "sum_", "g", rule="sum")
+MEAN = lanes("mean", "Mean", "sum_", "g / n", only="no_int")
+PROD = lanes("prod", "Prod", "prod", dx_kernel="prod_dx", reads="x", rule="sum")
+AMAX = lanes("amax", "Amax", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+AMIN = lanes("amin", "Amin", "amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+MAX = lanes("max", "Max1", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+MIN = lanes("min", "Min1", "amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+ARGMAX = lanes("argmax", "Argmax", "argmax", rule="index", only="not_empty")
+ARGMIN = lanes("argmin", "Argmin", "argmin", rule="index", only="not_empty")
+ALL = lanes("all", "All", "all_", rule="truth")
+ANY = lanes("any", "Any", "any_", rule="truth")
+VAR = lanes("var", "Var", "var", dx_kernel="var_dx", reads="xy", only="no_int")
+STD = lanes("std", "Std", "var", dx_kernel="var_dx", reads="xy", only="no_int")
+NORM = lanes("norm", "LinalgVectorNorm", "norm", dx_kernel="norm_dx", reads="xy", only="no_int")
+LOGSUMEXP = lanes("logsumexp", "Logsumexp", "logsumexp", "g * exp(x - y)", only="no_int")
+SOFTMAX = lanes(
+    "softmax", "Softmax", "softmax", dx_kernel="softmax_dx", reads="y", only="no_int same_shape"
+)
+LOG_SOFTMAX = lanes(
+    "log_softmax",
+    "LogSoftmax",
+    "log_softmax",
+    dx_kernel="log_softmax_dx",
+    reads="y",
+    only="no_int same_shape",
+)
+CUMSUM = lanes(
+    "cumsum", "Cumsum", "cumsum", dx_kernel="cumsum_dx", rule="sum", only="same_shape"
+)
+
+# The values that max(dim) and min(dim) return: where the positions point.
+TAKE_EXTREME = {
+    name: register(
+        Op(
+            f"{name}_dim",
+            node,
+            KERNEL,
+            2,
+            "jitgrad.kernels.indexing:gather",
+            ("jitgrad.kernels.indexing:gather_dx", None),
+            (2, 0),
+        )
+    )
+    for name, node in (("max", "Max"), ("min", "Min"))
+}
+
+
+class ValuesAndIndices(NamedTuple):
+    """What an op returns that finds elements along a dim: the values and their positions."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _floating(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
+    return x if dtype is None else x.to(dtype)
+
+
+def sum(  # noqa: A001 - PyTorch's name
+    input: Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Sum over all elements or over dims; integers and bools are summed in int64.
+
+    float32 is summed in float64, so 10^7 terms lose nothing.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.sum(jitgrad.tensor([[1, 2], [3, 4]]), 0).tolist()
+    [4, 6]
+    """
+    return record.lanes(SUM, _floating(input, dtype), dim, keepdim, 0)
+
+
+def mean(
+    input: Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Mean over all elements or over dims; floating point only.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.mean(jitgrad.tensor([1.0, 4.0])).item()
+    2.5
+    """
+    return record.lanes(MEAN, _floating(input, dtype), dim, keepdim, 1)
+
+
+def prod(
+    input: Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Product over all elements or over one dim; its gradient is right at zeros."""
+    return record.lanes(PROD, _floating(input, dtype), dim, keepdim)
+
+
+def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
+    """Largest element over dims; equal ones share the gradient evenly."""
+    return record.lanes(AMAX, input, dim, keepdim)
+
+
+def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
+    """Smallest element over dims; equal ones share the gradient evenly."""
+    return record.lanes(AMIN, input, dim, keepdim)
+
+
+def _extreme(
+    name: str, whole: Op, where: Op, pair: str, input: Tensor, dim: Any, keepdim: bool
+) -> Any:
+    if dim is None:
+        if input.numel() == 0:
+            raise RuntimeError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+                " Specify the reduction dim with the 'dim' argument."
+            )
+        return record.lanes(whole, input)
+    from jitgrad.tensor import Tensor
+
+    if isinstance(dim, Tensor):
+        from jitgrad.ops import elementwise
+
+        return getattr(elementwise, pair)(input, dim)
+    if input.ndim == 0:
+        wrap_dim(dim, 0)
+        indices = record.lanes(where, input)
+        return ValuesAndIndices(record.lanes(whole, input), indices)
+    indices = record.lanes(where, input.detach(), dim, True)
+    d = wrap_dim(dim, input.ndim)
+    values = record.explicit(TAKE_EXTREME[name], (input, indices), indices.shape, (d,))
+    if not keepdim:
+        values, indices = values.squeeze(d), indices.squeeze(d)
+    return ValuesAndIndices(values, indices)
+
+
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+    """Largest element: of all, along a dim (with its position), or of two tensors elementwise.
+
+    Of equal elements along a dim the first is returned and gets the gradient; over all elements they
+    share it.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.max(jitgrad.tensor([[1.0, 5.0], [7.0, 2.0]]), 1).indices.tolist()
+    [1, 0]
+    """
+    return _extreme("max", MAX, ARGMAX, "maximum", input, dim, keepdim)
+
+
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+    """Smallest element, as `max`."""
+    return _extreme("min", MIN, ARGMIN, "minimum", input, dim, keepdim)
+
+
+def _arg(name: str, op: Op, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    if dim is None and input.numel() == 0:
+        raise IndexError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+        )
+    if dim is None and input.ndim != 1:
+        flat = input.detach().reshape(-1)
+        found = record.lanes(op, flat)
+        return found.reshape((1,) * input.ndim) if keepdim else found
+    return record.lanes(op, input.detach(), dim, keepdim)
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Position (int64) of the first largest element, of all (flattened) or along a dim."""
+    return _arg("argmax", ARGMAX, input, dim, keepdim)
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Position (int64) of the first smallest element, of all (flattened) or along a dim."""
+    return _arg("argmin", ARGMIN, input, dim, keepdim)
+
+
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether no element is zero, of all or along dims."""
+    return record.lanes(ALL, input, dim, keepdim)
+
+
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether some element is not zero, of all or along dims."""
+    return record.lanes(ANY, input, dim, keepdim)
+
+
+def _spread(
+    op: Op,
+    root: int,
+    input: Tensor,
+    dim: Any,
+    unbiased: bool | None,
+    correction: float | None,
+    keepdim: bool,
+) -> Tensor:
+    if isinstance(dim, bool):
+        # var(x, unbiased): PyTorch's older signature.
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    elif unbiased is not None:
+        raise TypeError(f"{op.name}(): give either unbiased or correction, not both")
+    return record.lanes(op, input, dim, keepdim, float(correction), root)
+
+
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Variance over all elements or dims, divided by ``n - correction`` (1 unless told).
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.var(jitgrad.tensor([1.0, 3.0])).item()
+    2.0
+    """
+    return _spread(VAR, 0, input, dim, unbiased, correction, keepdim)
+
+
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Standard deviation, the root of `var`."""
+    return _spread(STD, 1, input, dim, unbiased, correction, keepdim)
+
+
+def norm(
+    input: Tensor,
+    p: float | str | None = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
+    """Vector ``p``-norm over all elements or dims; its gradient where the norm is 0 is 0."""
+    order = 2.0 if p is None or p == "fro" else float(p)
+    if order < 0 or order == math.inf:
+        names = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+        if 0 in [input.shape[d] for d in names]:
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {order} norm on an empty dimension"
+                f" (shape {sizes(input.shape)})"
+            )
+    return record.lanes(NORM, _floating(input, dtype), dim, keepdim, order)
+
+
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """``log(sum(exp(x)))`` along dims, without overflow."""
+    x = input if input.dtype.is_floating_point else input.to(default_dtype())
+    return record.lanes(LOGSUMEXP, x, dim, keepdim)
+
+
+def default_dtype() -> dtypes.dtype:
+    """The dtype that Python floats become."""
+    from jitgrad.arena.engine import header
+
+    return dtypes.ALL[int(header[col.H_DEFAULT_DTYPE])]
+
+
+def _soft(op: Op, input: Tensor, dim: int | None, dtype: dtypes.dtype | None) -> Tensor:
+    if dim is None:
+        dim = 0 if input.ndim in (0, 1, 3) else 1
+    return record.lanes(op, _floating(input, dtype), dim)
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along a dim.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.softmax(jitgrad.zeros(4), 0).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    return _soft(SOFTMAX, input, dim, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, dtype: dtypes.dtype | None = None
+) -> Tensor:
+    """``x - logsumexp(x)`` along a dim."""
+    return _soft(LOG_SOFTMAX, input, dim, dtype)
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
+    """Running sum along a dim; integers in int64."""
+    return record.lanes(CUMSUM, _floating(input, dtype), dim)

@@ -1,0 +1,425 @@
+"""View ops: they share memory with their input, so they have no kernel; the arena knows their geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import header
+from jitgrad.errors import dim_out_of_range
+from jitgrad.errors import sizes as sizes_text
+from jitgrad.ops import record
+from jitgrad.ops.table import VIEW as FAMILY
+from jitgrad.ops.table import Op, register
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+
+def _view(name: str, node: str) -> Op:
+    return register(Op(name, node, FAMILY, 1, "", ("view",), (0,)))
+
+
+VIEW = _view("view", "View")
+TRANSPOSE = _view("transpose", "Transpose")
+T = _view("t", "T")
+PERMUTE = _view("permute", "Permute")
+SELECT = _view("select", "Select")
+SLICE = _view("slice", "Slice")
+UNSQUEEZE = _view("unsqueeze", "Unsqueeze")
+SQUEEZE = _view("squeeze", "Squeeze")
+EXPAND = _view("expand", "Expand")
+DETACH = _view("detach", "Detach")
+ALIAS = _view("alias", "Alias")
+DIAGONAL = _view("diagonal", "Diagonal")
+
+
+def _ints(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """``(2, 3)`` from ``f(2, 3)`` or ``f((2, 3))``, each a real integer."""
+    if len(sizes) == 1 and not isinstance(sizes[0], int) and hasattr(sizes[0], "__iter__"):
+        sizes = tuple(sizes[0])
+    return tuple(index(n) for n in sizes)
+
+
+def _resolved(x: Tensor, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes with -1 worked out; raises RuntimeError if they do not hold the elements of ``x``."""
+    numel = x.numel()
+    known = 1
+    for n in sizes:
+        if n == -1:
+            continue
+        if n < 0:
+            raise RuntimeError(f"invalid shape dimension {n}")
+        known *= n
+    unknown = sizes.count(-1)
+    if unknown > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    shape = sizes_text(sizes)
+    if unknown:
+        if known == 0:
+            raise RuntimeError(
+                f"cannot reshape tensor of {numel} elements into shape {shape} because the"
+                " unspecified dimension size -1 can be any value and is ambiguous"
+            )
+        if numel % known:
+            raise RuntimeError(f"shape '{shape}' is invalid for input of size {numel}")
+        return tuple(numel // known if n == -1 else n for n in sizes)
+    if known != numel:
+        raise RuntimeError(f"shape '{shape}' is invalid for input of size {numel}")
+    return sizes
+
+
+def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
+    try:
+        return record.entry.view(VIEW.number, x, *sizes)
+    except record.Fault:
+        if int(header[col.H_FAULT]) == col.X_SHAPE:
+            return None
+        return record.view(VIEW, x, *sizes)
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """The same memory in another shape; also ``view(dtype)`` for a dtype of the same size.
+
+    Raises
+    ------
+    RuntimeError
+        If the sizes do not fit, or the strides need a copy (then use `reshape`).
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.arange(6).view(2, -1).shape
+    jitgrad.Size([2, 3])
+    """
+    sizes = _resolved(input, _ints(shape))
+    found = _try_view(input, sizes)
+    if found is None:
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension"
+            " spans across two contiguous subspaces). Use .reshape(...) instead."
+            f" (shape {sizes_text(input.shape)}, stride {input.stride()}, asked for {sizes_text(sizes)})"
+        )
+    return found
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape: a view where strides allow it, else a copy.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.reshape(jitgrad.arange(4), (2, 2)).tolist()
+    [[0, 1], [2, 3]]
+    """
+    sizes = _resolved(input, _ints(shape))
+    found = _try_view(input, sizes)
+    return found if found is not None else view(input.clone(), sizes)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dims ``start_dim`` to ``end_dim`` (inclusive) merged into one.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.zeros(2, 3, 4).flatten(1).shape
+    jitgrad.Size([2, 12])
+    """
+    ndim = input.ndim
+    if ndim == 0:
+        return reshape(input, 1)
+    first, last = wrap_dim(start_dim, ndim), wrap_dim(end_dim, ndim)
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if first == last:
+        return input
+    shape = input.shape
+    merged = 1
+    for n in shape[first : last + 1]:
+        merged *= n
+    return reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dim split into several; one of ``sizes`` may be -1."""
+    d = wrap_dim(dim, input.ndim)
+    shape = input.shape
+    sizes = tuple(sizes)
+    if -1 in sizes:
+        known = -1
+        for n in sizes:
+            known *= n
+        sizes = tuple(shape[d] // known if n == -1 and known else n for n in sizes)
+    total = 1
+    for n in sizes:
+        total *= n
+    if total != shape[d]:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d}"
+            f" ({shape[d]}) in the input tensor"
+        )
+    return view(input, (*shape[:d], *sizes, *shape[d + 1 :]))
+
+
+def wrap_dim(dim: int, ndim: int) -> int:
+    """A dim counted from the front; raises IndexError if it is out of range."""
+    n = max(ndim, 1)
+    if not -n <= dim < n:
+        raise dim_out_of_range(dim, n)
+    return dim % n
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dims exchanged (a view)."""
+    return record.view(TRANSPOSE, input, dim0, dim1)
+
+
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """`transpose` under NumPy's name."""
+    return record.view(TRANSPOSE, input, axis0, axis1)
+
+
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed (a view); tensors of 0 or 1 dims as they are.
+
+    Raises
+    ------
+    RuntimeError
+        If ``input`` has more than 2 dims.
+    """
+    if input.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return record.view(T, input)
+
+
+def adjoint_t(input: Tensor) -> Tensor:
+    """``x.T``: all dims reversed."""
+    ndim = input.ndim
+    if ndim == 2:
+        return record.view(PERMUTE, input, 1, 0)
+    return record.view(PERMUTE, input, *range(ndim - 1, -1, -1))
+
+
+def matrix_t(input: Tensor) -> Tensor:
+    """``x.mT``: the last two dims exchanged."""
+    if input.ndim < 2:
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices."
+            f" Got {input.ndim}-D tensor."
+        )
+    return record.view(TRANSPOSE, input, -2, -1)
+
+
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Dims in another order (a view).
+
+    Raises
+    ------
+    RuntimeError
+        If not every dim is named once.
+    IndexError
+        If a dim is out of range.
+    """
+    order = _ints(dims)
+    ndim = input.ndim
+    if len(order) != ndim:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length"
+            f" of the desired ordering of dimensions i.e. input.dim() = {ndim} is not equal to"
+            f" len(dims) = {len(order)}"
+        )
+    wrapped = [wrap_dim(d, ndim) for d in order]
+    if len(set(wrapped)) != ndim:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return record.view(PERMUTE, input, *wrapped)
+
+
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Dims moved to other places, the others keeping their order."""
+    sources = [source] if isinstance(source, int) else list(source)
+    places = [destination] if isinstance(destination, int) else list(destination)
+    ndim = input.ndim
+    if len(sources) != len(places):
+        raise RuntimeError(
+            "movedim: Invalid source or destination dims: source "
+            f"({sources} dims) should contain the same number of dims as destination ({places} dims)"
+        )
+    sources = [wrap_dim(d, ndim) for d in sources]
+    places = [wrap_dim(d, ndim) for d in places]
+    order = [-1] * ndim
+    for s, p in zip(sources, places, strict=True):
+        order[p] = s
+    rest = iter(d for d in range(ndim) if d not in sources)
+    return record.view(PERMUTE, input, *(next(rest) if d < 0 else d for d in order))
+
+
+moveaxis = movedim
+
+
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Dims of size 1 removed: all, or those named (a view)."""
+    if dim is None:
+        return record.view(SQUEEZE, input)
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if not dims:
+        return record.view(ALIAS, input)
+    return record.view(SQUEEZE, input, *dims)
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A dim of size 1 inserted (a view)."""
+    return record.view(UNSQUEEZE, input, dim)
+
+
+def expand(input: Tensor, *sizes: Any) -> Tensor:
+    """Dims of size 1 (and new ones in front) repeated without a copy; -1 keeps a size.
+
+    Raises
+    ------
+    RuntimeError
+        If a size does not fit.
+    """
+    wanted = _ints(sizes)
+    shape = input.shape
+    lead = len(wanted) - len(shape)
+    if lead < 0:
+        raise RuntimeError(
+            f"expand({input.dtype.letter}Tensor{{{sizes_text(shape)}}}, size={sizes_text(wanted)}):"
+            f" the number of sizes provided ({len(wanted)}) must be greater or equal to the number"
+            f" of dimensions in the tensor ({len(shape)})"
+        )
+    for d, n in enumerate(wanted):
+        have = shape[d - lead] if d >= lead else 1
+        if n == -1 and d >= lead:
+            continue
+        if n < 0:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing"
+                f" dimension {d}"
+            )
+        if n != have and have != 1:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at"
+                f" non-singleton dimension {d}.  Target sizes: {sizes_text(wanted)}."
+                f"  Tensor sizes: {sizes_text(shape)}"
+            )
+    return record.view(EXPAND, input, *wanted)
+
+
+def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """`expand` under NumPy's name."""
+    return expand(input, *shape)
+
+
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """Position ``index`` along a dim, which goes (a view)."""
+    return record.view(SELECT, input, dim, index)
+
+
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """``length`` positions from ``start`` along a dim (a view).
+
+    Raises
+    ------
+    RuntimeError, IndexError
+        If they are not all there.
+    """
+    d = wrap_dim(dim, input.ndim)
+    start = int(start)
+    if input.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    size = input.shape[d]
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -size <= start <= size:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-size}, {size}], but got {start})"
+        )
+    if start < 0:
+        start += size
+    if start + length > size:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
+    return record.view(SLICE, input, d, start, start + length, 1)
+
+
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two dims as the last dim (a view)."""
+    a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return record.view(DIAGONAL, input, offset, a, b)
+
+
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All positions along a dim, each a view without it."""
+    if input.ndim == 0:
+        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+    d = wrap_dim(dim, input.ndim)
+    return tuple(record.view(SELECT, input, d, i) for i in range(input.shape[d]))
+
+
+def split(
+    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """Pieces of a size, or of the sizes given, along a dim (views)."""
+    d = wrap_dim(dim, tensor.ndim)
+    if tensor.ndim == 0:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    size = tensor.shape[d]
+    if isinstance(split_size_or_sections, int):
+        step = split_size_or_sections
+        if step < 0:
+            raise RuntimeError(
+                f"split expects split_size be non-negative, but got split_size={step}"
+            )
+        if step == 0 and size != 0:
+            raise RuntimeError(
+                f"split_size can only be 0 if dimension size is 0, but got dimension size of {size}"
+            )
+        ends = [min(i + step, size) for i in range(0, size, max(step, 1))] or [0]
+        sections = [e - b for b, e in zip([0, *ends[:-1]], ends, strict=True)]
+    else:
+        sections = [int(n) for n in split_size_or_sections]
+        if sum(sections) != size or any(n < 0 for n in sections):
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size"
+                f" at dimension {dim}), but got split_sizes={sections}"
+            )
+    pieces = []
+    start = 0
+    for n in sections:
+        pieces.append(record.view(SLICE, tensor, d, start, start + n, 1))
+        start += n
+    return tuple(pieces)
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces of equal size (the last may be smaller) along a dim (views)."""
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    d = wrap_dim(dim, input.ndim)
+    if input.ndim == 0:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    size = input.shape[d]
+    if size == 0:
+        return split(input, [0] * chunks, d)
+    return split(input, -(-size // chunks), d)
+
+
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces along a dim: so many of nearly equal size, or between the given positions (views)."""
+    d = wrap_dim(dim, input.ndim)
+    size = input.shape[d]
+    if isinstance(indices_or_sections, int):
+        n = indices_or_sections
+        if n <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {n}")
+        counts = [size // n + (i < size % n) for i in range(n)]
+        return split(input, counts, d)
+    cuts = [0, *(int(i) for i in indices_or_sections), size]
+    return tuple(
+        record.view(SLICE, input, d, b, e, 1) for b, e in zip(cuts[:-1], cuts[1:], strict=True)
+    )

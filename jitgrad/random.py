@@ -1,0 +1,228 @@
+"""Random tensors: a generator with a seed, uniform, normal, integers, permutations.
+
+The streams are NumPy's PCG64, not PyTorch's: the same seed gives the same numbers in every process, but
+other numbers than PyTorch's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad import creation, dtypes
+from jitgrad.dtypes import dtype as DType  # noqa: N812
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+_DEFAULT_SEED = 67280421310721
+
+
+class Generator:
+    """A source of random numbers with a seed and a state of its own.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> g = jitgrad.Generator().manual_seed(1)
+    >>> a = jitgrad.rand(2, generator=g)
+    >>> g = g.manual_seed(1)
+    >>> bool((jitgrad.rand(2, generator=g) == a).all())
+    True
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self._seed = _DEFAULT_SEED
+        self.numpy = np.random.Generator(np.random.PCG64(self._seed))
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start over from a seed; returns the generator."""
+        self._seed = int(seed)
+        self.numpy = np.random.Generator(np.random.PCG64(self._seed & ((1 << 64) - 1)))
+        return self
+
+    def seed(self) -> int:
+        """Start over from a seed that nobody can guess; returns it."""
+        return self.manual_seed(secrets.randbits(63)).initial_seed()
+
+    def initial_seed(self) -> int:
+        """The seed it started from."""
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The state, as a tensor of bytes."""
+        import json
+
+        text = json.dumps(self.numpy.bit_generator.state).encode()
+        return creation.tensor(np.frombuffer(text, np.uint8))
+
+    def set_state(self, new_state: Tensor) -> None:
+        """Go back to a state."""
+        import json
+
+        self.numpy.bit_generator.state = json.loads(bytes(new_state.numpy()))
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator; returns it."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator with a number nobody can guess; returns it."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The default generator's seed."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The default generator's state."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Put the default generator back into a state."""
+    default_generator.set_state(new_state)
+
+
+def _source(generator: Generator | None) -> np.random.Generator:
+    return (generator or default_generator).numpy
+
+
+def _float(dtype: DType | None, name: str) -> DType:
+    dtype = dtype or creation.get_default_dtype()
+    if not dtype.is_floating_point:
+        raise RuntimeError(f'"{name}" not implemented for \'{dtype.letter}\'')
+    return dtype
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    made = creation.empty(*size, dtype=_float(dtype, "rand"), device=device)
+    uniform_(made, generator=generator)
+    return made.requires_grad_() if requires_grad else made
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Standard normal numbers."""
+    made = creation.empty(*size, dtype=_float(dtype, "randn"), device=device)
+    normal_(made, generator=generator)
+    return made.requires_grad_() if requires_grad else made
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Integers from ``low`` (0) up to, without, ``high``: ``randint(high, size)`` or ``(low, high, size)``.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no integer between.
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    if high <= low:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    made = creation.empty(tuple(size), dtype=dtype or dtypes.int64, device=device)
+    made._array()[...] = _source(generator).integers(low, high, tuple(made.shape))
+    return made.requires_grad_() if requires_grad else made
+
+
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The integers below ``n`` in random order."""
+    made = creation.empty(n, dtype=dtype or dtypes.int64, device=device)
+    made._array()[...] = _source(generator).permutation(n)
+    return made.requires_grad_() if requires_grad else made
+
+
+def rand_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """`rand` in the shape and dtype of another tensor."""
+    return rand(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+
+
+def randn_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+    """`randn` in the shape and dtype of another tensor."""
+    return randn(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
+
+
+def randint_like(input: Tensor, low: int, high: Any = None, **kwargs: Any) -> Tensor:
+    """`randint` in the shape and dtype of another tensor."""
+    if high is None:
+        low, high = 0, low
+    kwargs.setdefault("dtype", input.dtype)
+    return randint(low, high, tuple(input.shape), **kwargs)
+
+
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **kwargs: Any
+) -> Tensor:
+    """Normal numbers with a mean and a deviation, each a number or a tensor."""
+    if size is None:
+        like = mean if hasattr(mean, "shape") else std
+        return randn(tuple(like.shape), generator=generator, **kwargs) * std + mean
+    return randn(tuple(size), generator=generator, **kwargs) * std + mean
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that ``input`` gives, else 0."""
+    return (rand(tuple(input.shape), generator=generator, dtype=input.dtype) < input.detach()).to(
+        input.dtype
+    )
+
+
+def _fill(self: Tensor, values: Any) -> Tensor:
+    from jitgrad.ops.elementwise import copy_
+
+    return copy_(self, creation.from_numpy(np.ascontiguousarray(values, self.dtype.numpy)))
+
+
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **kwargs: Any
+) -> Tensor:
+    """Fill with uniform numbers from ``from`` up to, without, ``to``."""
+    low = kwargs.pop("from", from_)
+    made = _source(generator).random(tuple(self.shape), self.dtype.numpy)
+    return _fill(self, made * (to - low) + low)
+
+
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with normal numbers."""
+    made = _source(generator).standard_normal(tuple(self.shape), self.dtype.numpy)
+    return _fill(self, made * std + mean)

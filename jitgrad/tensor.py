@@ -1,0 +1,643 @@
+"""Tensor: the Python face of a row of the arena."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad import dtypes, errors, printing
+from jitgrad.arena import columns as col
+from jitgrad.arena import engine
+from jitgrad.arena.engine import Fault, call, entry
+
+
+class Size(tuple[int, ...]):
+    """A tensor's shape: a tuple of its sizes.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.zeros(2, 3).shape.numel()
+    6
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of such a shape."""
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __repr__(self) -> str:
+        return f"jitgrad.Size({list(self)})"
+
+    def __getitem__(self, index: Any) -> Any:
+        found = tuple.__getitem__(self, index)
+        return Size(found) if isinstance(index, slice) else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+
+class device:  # noqa: N801 - PyTorch's name
+    """Where a tensor's memory is; this version knows ``"cpu"``."""
+
+    __slots__ = ("index", "type")
+
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        name = type.type if isinstance(type, device) else str(type)
+        name, _, number = name.partition(":")
+        if name != "cpu":
+            raise RuntimeError(
+                f"Expected one of cpu device type at start of device string: {name}; this build of"
+                " jitgrad computes on the CPU"
+            )
+        self.type = name
+        self.index = int(number) if number else index
+
+    def __repr__(self) -> str:
+        more = "" if self.index is None else f", index={self.index}"
+        return f"device(type='{self.type}'{more})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+
+CPU = device("cpu")
+
+
+class _Memory:
+    """Shows a tensor's memory to NumPy and keeps the tensor alive as long as an array looks at it."""
+
+    __slots__ = ("__array_interface__", "tensor")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        dtype = tensor.dtype
+        # NumPy refuses address 0, and so does it matter what address an empty array has.
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": dtype.numpy.str,
+            "shape": tuple(tensor.shape),
+            "strides": tuple(s * dtype.itemsize for s in tensor.stride()),
+            "data": (entry.address(tensor), False),
+        }
+
+
+class Tensor:
+    """A multi-dimensional array that remembers how it was computed.
+
+    Made by `jitgrad.tensor`, `jitgrad.zeros`, ... and by every op.  A Tensor holds one number, its row in
+    the arena; the row holds the rest.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_row")
+
+    # NumPy's operators leave mixed expressions to ours.
+    __array_priority__ = 1000
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The ops: each function of the namespace that PyTorch has as a method."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        """``Tensor(2, 3)``: uninitialised of that shape; ``Tensor([1.0])``: from data (default dtype)."""
+        from jitgrad import creation
+
+        if len(args) == 1 and not isinstance(args[0], int):
+            made = creation.tensor(args[0], dtype=creation.get_default_dtype())
+        else:
+            made = creation.empty(*args)
+        return made
+
+    # ------------------------------------------------------------ what it is
+    @property
+    def shape(self) -> Size:
+        """Its sizes."""
+        return Size(entry.shape(self))
+
+    def size(self, dim: int | None = None) -> Any:
+        """Its sizes, or the size of one dim."""
+        sizes = entry.shape(self)
+        if dim is None:
+            return Size(sizes)
+        n = max(len(sizes), 1)
+        if not -n <= dim < n or not sizes:
+            raise errors.dim_out_of_range(dim, n)
+        return sizes[dim]
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Steps between neighbours, in elements: of each dim, or of one."""
+        strides = entry.stride(self)
+        return strides if dim is None else strides[dim]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dims."""
+        return entry.word(self, col.NDIM)
+
+    def dim(self) -> int:
+        """Number of dims."""
+        return entry.word(self, col.NDIM)
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return entry.word(self, col.NUMEL)
+
+    nelement = numel
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        """Its element type."""
+        return dtypes.ALL[entry.word(self, col.DTYPE)]
+
+    @property
+    def device(self) -> device:
+        """Where it is."""
+        return CPU
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.itemsize
+
+    def element_size(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.numel() * self.dtype.itemsize
+
+    def storage_offset(self) -> int:
+        """Position of the first element in the storage, in elements."""
+        return entry.word(self, col.OFFSET)
+
+    def data_ptr(self) -> int:
+        """Address of the first element; 0 if there is none."""
+        return entry.address(self) if self.numel() else 0
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie row by row without gaps."""
+        return bool(entry.word(self, col.FLAGS) & col.F_CONTIGUOUS)
+
+    def is_floating_point(self) -> bool:
+        """Whether its dtype is float32 or float64."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        """False: there are no complex dtypes."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Whether its dtype has negative numbers."""
+        return self.dtype.is_signed
+
+    @property
+    def _version(self) -> int:
+        return entry.version(self)
+
+    # ------------------------------------------------------------ autograd
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded."""
+        return bool(entry.word(self, col.FLAGS) & col.F_REQUIRES_GRAD)
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and not self.dtype.is_floating_point:
+            raise RuntimeError(
+                "only Tensors of floating point and complex dtype can require gradients"
+            )
+        if not self.is_leaf:
+            if not value:
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a"
+                    " computed variable in a subgraph that doesn't require differentiation use"
+                    " var_no_grad = var.detach()."
+                )
+            return
+        entry.flag(self, col.F_REQUIRES_GRAD, int(bool(value)))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad`; returns the tensor."""
+        if requires_grad and not self.dtype.is_floating_point:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than by a recorded op."""
+        return entry.word(self, col.OP) == col.LEAF
+
+    @property
+    def grad_fn(self) -> Any:
+        """The node of the graph that made it; None for a leaf."""
+        if entry.word(self, col.OP) == col.LEAF:
+            return None
+        from jitgrad.autograd.node import Node
+
+        return Node(self)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have accumulated, or None."""
+        found = entry.grad(self)
+        if found is None:
+            flags = entry.word(self, col.FLAGS)
+            if not self.is_leaf and not flags & col.F_RETAIN:
+                warnings.warn(
+                    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its"
+                    " .grad attribute won't be populated during autograd.backward(). If you indeed"
+                    " want the .grad field to be populated for a non-leaf Tensor, use .retain_grad()"
+                    " on the non-leaf Tensor.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return found
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type"
+                    f" {type(value).__name__}"
+                )
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value.dtype is not self.dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
+                )
+            if value.shape != self.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
+                    f" {errors.sizes(self.shape)}"
+                )
+        entry.set_grad(self, value)
+
+    @grad.deleter
+    def grad(self) -> None:
+        entry.set_grad(self, None)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a non-leaf in `grad` as well.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not require grad.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if not self.is_leaf:
+            entry.flag(self, col.F_RETAIN, 1)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether `retain_grad` was called on a non-leaf."""
+        return bool(entry.word(self, col.FLAGS) & col.F_RETAIN)
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Compute the gradient of this tensor and add it to the ``.grad`` of the leaves.
+
+        Parameters
+        ----------
+        gradient : Tensor, optional
+            The weight of each element (same shape and dtype); needed unless there is one element.
+        retain_graph : bool, optional
+            Keep what the graph saved, so that it can be run again.
+
+        Raises
+        ------
+        RuntimeError
+            If it has no history, has more than one element and no gradient is given, the gradient's
+            shape differs, the graph was freed, or a saved value was changed in place.
+
+        Examples
+        --------
+        >>> import jitgrad
+        >>> x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * 3).backward(jitgrad.tensor([1.0, 10.0]))
+        >>> x.grad
+        tensor([ 3., 30.])
+        """
+        from jitgrad.autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without history."""
+        return record.view(views.DETACH, self)
+
+    def detach_(self) -> Tensor:
+        """Forget its history, in place."""
+        return record.rebase(self, self.detach())
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history; changes through it are not noticed by autograd."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        flag = self.requires_grad and self.is_leaf
+        record.rebase(self, value.detach())
+        entry.flag(self, col.F_REQUIRES_GRAD, int(flag))
+
+    # ------------------------------------------------------------ as Python data
+    def item(self) -> Any:
+        """The one element as a Python number.
+
+        Raises
+        ------
+        RuntimeError
+            If there is not exactly one element.
+        """
+        value = entry.item(self)
+        if value is None:
+            raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
+        return value
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self._array().tolist()
+
+    def _array(self) -> np.ndarray[Any, Any]:
+        return np.asarray(_Memory(self))
+
+    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
+        """A NumPy array over the same memory.
+
+        Raises
+        ------
+        RuntimeError
+            If it requires grad (use ``detach().numpy()``, or ``force=True``).
+        """
+        if self.requires_grad and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        return self._array()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Lend the memory to another library through DLPack."""
+        if self.requires_grad:
+            raise BufferError(
+                "Can't export tensors that require gradient, use tensor.detach()"
+            )
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __bool__(self) -> bool:
+        value = entry.item(self)
+        if value is None:
+            if self.numel() == 0:
+                raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(value)
+
+    def __float__(self) -> float:
+        return float(self._scalar())
+
+    def __int__(self) -> int:
+        return int(self._scalar())
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar())
+
+    def _scalar(self) -> Any:
+        value = entry.item(self)
+        if value is None:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return value
+
+    def __index__(self) -> int:
+        if self.numel() != 1 or self.dtype.is_floating_point:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(entry.item(self))
+
+    def __len__(self) -> int:
+        sizes = entry.shape(self)
+        if not sizes:
+            raise TypeError("len() of a 0-d tensor")
+        return sizes[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(views.unbind(self, 0))
+
+    def __reversed__(self) -> Tensor:
+        return self.flip(0) if self.ndim else self
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        made_by = None
+        if not self.is_leaf:
+            made_by = self.grad_fn.name()
+        return printing.tensor_repr(
+            self._array(),
+            dtype_name=self.dtype.name,
+            default_dtype_name=dtypes.ALL[int(engine.header[col.H_DEFAULT_DTYPE])].name,
+            requires_grad=self.requires_grad,
+            grad_fn_name=made_by,
+        )
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    # ------------------------------------------------------------ copies
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if id(self) in memo:
+            return memo[id(self)]
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"
+                " protocol at the moment. Use clone().detach() for a copy without history."
+            )
+        made = _rebuild(type(self), self._array().copy(), self.requires_grad)
+        memo[id(self)] = made
+        grad = entry.grad(self)
+        if grad is not None:
+            made.grad = copy.deepcopy(grad, memo)
+        for name, value in self.__dict__.items():
+            setattr(made, name, copy.deepcopy(value, memo))
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
+                " pickle x.detach() instead"
+            )
+        return _rebuild, (type(self), self._array().copy(), self.requires_grad)
+
+    def clone(self) -> Tensor:
+        """A copy; gradients flow through it to the original."""
+        return record.pointwise(elementwise.CLONE, self)
+
+    def contiguous(self) -> Tensor:
+        """Itself if its elements lie row by row, else a copy in which they do."""
+        return self if self.is_contiguous() else self.clone()
+
+    # ------------------------------------------------------------ dtypes
+    def to(self, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
+        """In another dtype (``to(dtype)``, ``to(other)``) or on another device (the CPU only)."""
+        dtype = kwargs.pop("dtype", None)
+        if "device" in kwargs:
+            device(kwargs.pop("device"))
+        kwargs.pop("non_blocking", None)
+        if kwargs:
+            raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        for arg in args:
+            if isinstance(arg, dtypes.dtype):
+                dtype = arg
+            elif isinstance(arg, Tensor):
+                dtype = arg.dtype
+            elif isinstance(arg, (str, device)):
+                device(arg)
+            elif isinstance(arg, bool):
+                continue
+            else:
+                raise TypeError(f"to() received an invalid argument {arg!r}")
+        if dtype is None or dtype is self.dtype:
+            return self.clone() if copy else self
+        return call(entry.convert, self, dtype.code)
+
+    def type(self, dtype: Any = None) -> Any:
+        """In a dtype; without an argument the name of its own, as PyTorch writes it."""
+        if dtype is None:
+            return f"torch.{self.dtype.letter}Tensor"
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """In the dtype of ``other``."""
+        return self.to(other.dtype)
+
+    def cpu(self) -> Tensor:
+        """Itself: it is on the CPU."""
+        return self
+
+    def _is_view(self) -> bool:
+        return bool(entry.word(self, col.FLAGS) & col.F_VIEW)
+
+    # ------------------------------------------------------------ shapes
+    @property
+    def T(self) -> Tensor:
+        """All dims reversed (a view)."""
+        return views.adjoint_t(self)
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
+        """The last two dims exchanged (a view)."""
+        return views.matrix_t(self)
+
+    @property
+    def H(self) -> Tensor:  # noqa: N802
+        """The transpose of a matrix (numbers here are real)."""
+        return views.matrix_t(self)
+
+    def view(self, *shape: Any) -> Tensor:
+        """The same memory in another shape, or seen as another dtype of the same size."""
+        if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
+            raise NotImplementedError("view(dtype): use x.numpy().view(...)")
+        return views.view(self, *shape)
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """`view` in the shape of ``other``."""
+        return views.view(self, other.shape)
+
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """`reshape` to the shape of ``other``."""
+        return views.reshape(self, other.shape)
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        """`expand` to the shape of ``other``."""
+        return views.expand(self, other.shape)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return indexing.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        indexing.setitem(self, index, value)
+
+
+def _rebuild(cls: type, array: np.ndarray[Any, Any], requires_grad: bool) -> Tensor:
+    """A leaf from its parts, for pickle and deepcopy."""
+    from jitgrad import creation
+
+    made = creation.from_numpy(array)
+    made = creation.as_class(made, cls)
+    if requires_grad:
+        made.requires_grad = True
+    return made
+
+
+for _dtype, _names in {
+    dtypes.float32: "float",
+    dtypes.float64: "double",
+    dtypes.int64: "long",
+    dtypes.int32: "int",
+    dtypes.int16: "short",
+    dtypes.int8: "char",
+    dtypes.uint8: "byte",
+    dtypes.bool: "bool",
+}.items():
+
+    def _convert(self: Tensor, _dtype: dtypes.dtype = _dtype) -> Tensor:
+        return self.to(_dtype)
+
+    _convert.__name__ = _names
+    _convert.__doc__ = f"In {_dtype.name}; itself if it is that already."
+    setattr(Tensor, _names, _convert)
+
+# The slot that holds the row is hidden: nobody but the arena can set it.
+engine.bind(Tensor, Tensor.__dict__["_row"])
+del Tensor._row
+
+from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402 - they need Tensor
