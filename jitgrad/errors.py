@@ -191,6 +191,19 @@ def _view_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     )
 
 
+def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        f"element {a} of tensors does not require grad and does not have a grad_fn"
+    )
+
+
+def _scalar(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "grad can be implicitly created only for scalar outputs"
+        f" (this one has shape {sizes(args[2 * a].shape)}; pass gradient=)"
+    )
+
+
 def _index(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     if c == col.NONE:
         return IndexError("select() cannot be applied to a 0-dim tensor.")
@@ -215,6 +228,8 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_EMPTY: _empty,
     col.X_VIEW_INPLACE: _view_inplace,
     col.X_INDEX: _index,
+    col.X_ROOT: _root,
+    col.X_SCALAR: _scalar,
 }
 
 

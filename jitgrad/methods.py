@@ -35,7 +35,9 @@ def attach() -> None:
     """Give Tensor its methods and operators."""
     for module, names in _METHODS.items():
         for name in names:
-            source = elementwise.FUNCTIONS if module is elementwise else vars(module)
+            source = vars(module)
+            if module is elementwise:
+                source = elementwise.FUNCTIONS | elementwise.METHODS
             if name in source:
                 setattr(Tensor, name, source[name])
     for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE}.items():

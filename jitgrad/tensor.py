@@ -283,23 +283,25 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if value is not None:
-            if not isinstance(value, Tensor):
-                raise TypeError(
-                    f"assigned grad expected to be a Tensor or None but got grad of type"
-                    f" {type(value).__name__}"
-                )
-            if value is self:
-                raise RuntimeError("can't assign Variable as its own grad")
-            if value.dtype is not self.dtype:
-                raise RuntimeError(
-                    f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
-                )
-            if value.shape != self.shape:
-                raise RuntimeError(
-                    f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
-                    f" {errors.sizes(self.shape)}"
-                )
+        if value is None:
+            entry.set_grad(self, None)
+            return
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"assigned grad expected to be a Tensor or None but got grad of type"
+                f" {type(value).__name__}"
+            )
+        if value is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if value.dtype is not self.dtype:
+            raise RuntimeError(
+                f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
+            )
+        if value.shape != self.shape:
+            raise RuntimeError(
+                f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
+                f" {errors.sizes(self.shape)}"
+            )
         entry.set_grad(self, value)
 
     @grad.deleter
@@ -354,9 +356,10 @@ class Tensor:
         >>> x.grad
         tensor([ 3., 30.])
         """
-        from jitgrad.autograd import backward
-
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+        if gradient is None and inputs is None and not create_graph:
+            engine.run_backward(bool(retain_graph), self, None)
+        else:
+            autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """The same memory without history."""
@@ -640,4 +643,5 @@ for _dtype, _names in {
 engine.bind(Tensor, Tensor.__dict__["_row"])
 del Tensor._row
 
-from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402 - they need Tensor
+from jitgrad import autograd  # noqa: E402 - these need Tensor
+from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402

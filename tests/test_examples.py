@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,29 +18,14 @@ DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
 EXAMPLES = ("sklearn", "matplotlib", "typer", "rich")
 
 
-def required(name: str) -> ModuleType:
-    """Import a package that only tests and examples need: missing, it fails CI and skips here."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} must be installed in CI")
-        pytest.skip(f"{name} is not installed")
-
-
 @pytest.fixture(scope="module")
-def torch() -> ModuleType:
-    """Give PyTorch, the reference."""
-    return required("torch")
-
-
-@pytest.fixture(scope="module")
-def digits() -> ModuleType:
+def digits(required: Callable[[str], ModuleType]) -> ModuleType:
     """Give the example as a module."""
     for name in EXAMPLES:
         required(name)
     spec = importlib.util.spec_from_file_location("digits", DIGITS)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["digits"] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)

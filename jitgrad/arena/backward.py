@@ -732,6 +732,42 @@ def lanes_row(H, ctx, k):
 
 
 @jit
+def lane_number(H, p, q):
+    """The elements of a lane, in the row's dtype: the address of the number that a formula calls n."""
+    lane = 1
+    for d in range(q[NDIM]):
+        if p[ATTR + A_MASK] & (1 << d):
+            lane *= q[SHAPE + d]
+    number = H + C_NUMBER * 8
+    if p[DTYPE] == FLOAT32:
+        float32s(number)[0] = lane
+    else:
+        float64s(number)[0] = lane
+    return number
+
+
+@jit
+def once_a_lane(H, ctx, k, kernel):
+    """Replace the cotangent of a reduction by the formula's value of it; NONE after a fault."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    size = itemsize(p[DTYPE])
+    s = storage_new(H, p[NUMEL] * size)
+    if s == NONE:
+        return no_memory(H)
+    shape = words(H + NUMEL_SCRATCH)
+    shape[0] = p[NUMEL]
+    plan_begin(H, kernel, p[NUMEL], 2, 1, shape)
+    plan_dense(H, 0, store(H, s)[S_DATA], size)
+    plan_dense(H, 1, store(H, node[N_GRAD])[S_DATA], size)
+    plan_const(H, 2, lane_number(H, p, row_at(H, p[INPUT])), size)
+    drive(H)
+    storage_release(H, node[N_GRAD])
+    node[N_GRAD] = s
+    return 0
+
+
+@jit
 def lanes_formula(H, ctx, k):
     """The gradient of a reduction as a pointwise formula, with g and y broadcast along the lanes."""
     node = node_at(ctx, k)
@@ -746,10 +782,14 @@ def lanes_formula(H, ctx, k):
         return give(H, ctx, j, share(H, node[N_GRAD]), 1)
     # Without x and y, and with a gradient that is one number, so is the result.
     uniform = same and needs == 0
-    h = words(H)
     kernel = 0
     if (o[O_ALIAS] & 1) == 0:
         kernel = kernel_for(H, p[OP], 0, p[DTYPE])
+        if needs == 0 and not uniform:
+            # The formula reads g alone: compute it once a lane, then spread it.
+            if once_a_lane(H, ctx, k, kernel) == NONE:
+                return NONE
+            kernel = 0
     n = 1 if uniform else q[NUMEL]
     s = storage_new(H, n * size)
     if s == NONE:
@@ -757,15 +797,12 @@ def lanes_formula(H, ctx, k):
     shape = words(H + NUMEL_SCRATCH)
     stride = at(shape, MAX_DIMS)
     mask = p[ATTR + A_MASK]
-    lane = 1
     step = 1
     for c in range(q[NDIM]):
         d = q[NDIM] - 1 - c
         shape[d] = q[SHAPE + d]
         stride[d] = 0
-        if mask & (1 << d):
-            lane *= q[SHAPE + d]
-        else:
+        if (mask >> d) & 1 == 0:
             stride[d] = step
             step *= q[SHAPE + d]
     ndim = 0 if uniform else q[NDIM]
@@ -788,12 +825,7 @@ def lanes_formula(H, ctx, k):
             else:
                 plan_strided(H, i, data_of(H, node[N_ROW]), size, ndim, shape, stride)
             i += 1
-        number = H + C_NUMBER * 8
-        if p[DTYPE] == FLOAT32:
-            float32s(number)[0] = lane
-        else:
-            float64s(number)[0] = lane
-        plan_const(H, i, number, size)
+        plan_const(H, i, lane_number(H, p, q), size)
     drive(H)
     return give(H, ctx, j, s, 1 if uniform else 0)
 

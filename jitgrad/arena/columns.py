@@ -269,6 +269,7 @@ X_SHAPE = 21  # shapes do not fit the op
 X_INDEX = 22  # index out of range
 X_STATUS = 23  # a kernel returned a status
 X_ROOT = 24  # backward of a tensor without history
+X_SCALAR = 26  # backward of several elements without a gradient
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -57,6 +57,8 @@ from jitgrad.arena.columns import (
     X_KERNEL,
     X_PARALLEL,
     X_PYTHON,
+    X_ROOT,
+    X_SCALAR,
     X_TYPE,
 )
 from jitgrad.arena.python import (
@@ -411,6 +413,10 @@ def seed(H, ctx, a, count):
         r = tensor_row(H, a[1 + 2 * i])
         if r == NONE:
             return fault(H, X_TYPE, i, 0, 0)
+        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
+            return fault(H, X_ROOT, i, 0, 0)
+        if a[2 + 2 * i] == words(H)[H_NONE] and row_at(H, r)[NUMEL] != 1:
+            return fault(H, X_SCALAR, i, 0, 0)
         c = words(ctx)
         known = c[B_N]
         k = reach(H, ctx, r)

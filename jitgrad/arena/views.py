@@ -125,24 +125,35 @@ def wrapped(H, d, ndim):
 
 
 @jit
-def swap(q, a, b):
-    """Exchange two dims."""
-    for base in (SHAPE, STRIDE, GRAD_STRIDE):
-        t = q[base + a]
-        q[base + a] = q[base + b]
-        q[base + b] = t
+def move_dim(q, to, source):
+    """Overwrite dim ``to`` with dim ``source``."""
+    q[SHAPE + to] = q[SHAPE + source]
+    q[STRIDE + to] = q[STRIDE + source]
+    q[GRAD_STRIDE + to] = q[GRAD_STRIDE + source]
 
 
 @jit
-def insert_dim(q, d, size, stride):
-    """Put a dim before dim ``d``."""
-    for k in range(q[NDIM] - d):
-        e = q[NDIM] - k
-        for base in (SHAPE, STRIDE, GRAD_STRIDE):
-            q[base + e] = q[base + e - 1]
+def set_dim(q, d, size, stride, grad_stride):
+    """Set dim ``d``."""
     q[SHAPE + d] = size
     q[STRIDE + d] = stride
-    q[GRAD_STRIDE + d] = stride
+    q[GRAD_STRIDE + d] = grad_stride
+
+
+@jit
+def swap(q, a, b):
+    """Exchange two dims."""
+    size, stride, grad_stride = q[SHAPE + a], q[STRIDE + a], q[GRAD_STRIDE + a]
+    move_dim(q, a, b)
+    set_dim(q, b, size, stride, grad_stride)
+
+
+@jit
+def insert_dim(q, d, size, stride, grad_stride):
+    """Put a dim before dim ``d``."""
+    for k in range(q[NDIM] - d):
+        move_dim(q, q[NDIM] - k, q[NDIM] - k - 1)
+    set_dim(q, d, size, stride, grad_stride)
     q[NDIM] += 1
 
 
@@ -150,8 +161,7 @@ def insert_dim(q, d, size, stride):
 def remove_dim(q, d):
     """Take dim ``d`` away."""
     for e in range(d, q[NDIM] - 1):
-        for base in (SHAPE, STRIDE, GRAD_STRIDE):
-            q[base + e] = q[base + e + 1]
+        move_dim(q, e, e + 1)
     q[NDIM] -= 1
 
 
@@ -266,6 +276,9 @@ def make_view(H, op, r, args, n):
     elif op == OP_SLICE:
         d = wrapped(H, args[0], ndim)
         ok = d != NONE
+        if ok and ndim == 0:
+            fault(H, X_DIM, args[0], 1, 0)
+            ok = False
         if ok:
             size = p[SHAPE + d]
             start = args[1]
@@ -293,7 +306,7 @@ def make_view(H, op, r, args, n):
             stride = 1
             if d < ndim:
                 stride = p[STRIDE + d] * p[SHAPE + d]
-            insert_dim(q, d, 1, stride)
+            insert_dim(q, d, 1, stride, stride)
             q[ATTR + VIEW_KIND] = VIEW_ALIAS
     elif op == OP_SQUEEZE:
         mask = 0
@@ -345,8 +358,7 @@ def diagonal_of(q, offset, a, b):
     grad_stride = q[GRAD_STRIDE + a] + q[GRAD_STRIDE + b]
     remove_dim(q, max(a, b))
     remove_dim(q, min(a, b))
-    insert_dim(q, q[NDIM], count, stride)
-    q[GRAD_STRIDE + q[NDIM] - 1] = grad_stride
+    insert_dim(q, q[NDIM], count, stride, grad_stride)
 
 
 @jit

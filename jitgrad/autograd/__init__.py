@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jitgrad import errors
 from jitgrad.arena import engine
 from jitgrad.autograd.grad_mode import (
     enable_grad,
@@ -69,19 +68,7 @@ def backward(
         raise RuntimeError(f"got {len(roots)} tensors and {len(weights)} gradients")
     pairs: list[Tensor | None] = []
     for i, (root, weight) in enumerate(zip(roots, weights, strict=True)):
-        if not root.requires_grad:
-            raise RuntimeError(
-                f"element {i} of tensors does not require grad and does not have a grad_fn"
-            )
-        if weight is None:
-            if root.numel() != 1:
-                raise RuntimeError(
-                    "grad can be implicitly created only for scalar outputs"
-                    f" (this one has shape {errors.sizes(root.shape)}; pass gradient=)"
-                )
-        else:
-            weight = _weight(i, root, weight)
-        pairs += [root, weight]
+        pairs += [root, None if weight is None else _weight(i, root, weight)]
     engine.run_backward(bool(retain_graph), *pairs)
 
 
@@ -97,4 +84,4 @@ def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
             f"Mismatch in shape: grad_output[{i}] has a shape of {weight.shape} and output[{i}] has a"
             f" shape of {root.shape}."
         )
-    return weight.detach().to(root.dtype)
+    return weight if weight.dtype is root.dtype else weight.detach().to(root.dtype)

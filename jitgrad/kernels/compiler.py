@@ -114,12 +114,27 @@ def _compile_deferred(units: list[Unit]) -> tuple[list[str], list[bytes]]:
             if not function.is_declaration:
                 function.linkage = "external" if function.name in symbols else "internal"
         module.data_layout = codegen._data_layout
-        for cost in ("cheap", None):
-            options = {"loop_vectorize": False, "slp_vectorize": False} if cost else {}
-            manager, builder = codegen._module_pass_manager(**options, cost=cost)
-            manager.run(module, builder)
+        manager, builder = codegen._module_pass_manager()
+        manager.run(module, builder)
         module.verify()
+        _check(module)
         return symbols, [codegen._tm.emit_object(module)]
+
+
+class CompileError(Exception):
+    """Jitted code that cannot be a unit, with the reason."""
+
+
+def _check(module: Any) -> None:
+    """Refuse code that can raise: its symbols are Numba's, which a warm process does not have.
+
+    What raises without a ``raise``: indexing a tuple with a variable, iterating over a tuple, a slice.
+    """
+    names = [f.name for f in module.functions if f.is_declaration]
+    raising = [n for n in names if n.startswith(("numba_", "NRT_"))]
+    if raising:
+        users = [f.name for f in module.functions if not f.is_declaration and raising[0] in str(f)]
+        raise CompileError(f"jitted code that can raise ({', '.join(raising)}) in {users}")
 
 
 def _compile_plainly(units: list[Unit]) -> tuple[list[str], list[bytes]]:

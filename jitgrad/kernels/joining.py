@@ -29,16 +29,9 @@ from jitgrad.arena.driver import drive, plan_begin, plan_dense, plan_strided
 from jitgrad.arena.rows import data_of, input_at, itemsize, row_at
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, float64s, jit, words
-from jitgrad.kernels.reading import dense, done, sizes_before
+from jitgrad.kernels.reading import copy, dense, done, sizes_before
 
 Kernel = Callable[[Any, Any], Any]
-
-
-@jit
-def copy(dst, src, n):
-    """Copy ``n`` elements between typed pointers."""
-    for i in range(n):
-        dst[i] = src[i]
 
 
 # ---------------------------------------------------------------- cat and stack

@@ -17,7 +17,7 @@ from jitgrad.arena.shapes import sum32, sum64
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, float64s, from_bits, jit, jit_sum, words
-from jitgrad.kernels.scalars import environment
+from jitgrad.kernels.scalars import environment, larger
 
 Kernel = Callable[[Any, Any], Any]
 ITEM = tuple(d.itemsize for d in ALL)
@@ -140,18 +140,20 @@ def prod_dx(dtype: int) -> Kernel:
 # ---------------------------------------------------------------- extremes
 def _extreme(dtype: int, largest: bool) -> Kernel:
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    name = "maximum" if largest else "minimum"
+    best_of = environment(dtype, {name})[name]
 
     @jit
-    def better(v, best):
-        # A NaN wins over everything but another NaN.
-        if largest:
-            return (v > best) | ((v != v) & (best == best))
-        return (v < best) | ((v != v) & (best == best))
+    def lane(x, n):
+        best = x[0]
+        for i in range(n):
+            best = best_of(best, x[i])
+        return best
 
     @jit
     def row(x, n, y):
         for b in range(n):
-            y[b] = y[b] if not better(x[b], y[b]) else x[b]
+            y[b] = best_of(y[b], x[b])
 
     def kernel(H, args_):
         args = words(args_)
@@ -160,8 +162,7 @@ def _extreme(dtype: int, largest: bool) -> Kernel:
         y = pointer(args[L_DST])
         for a in range(A):
             if B == 1:
-                lane = pointer(args[L_X] + a * R * size)
-                y[a] = _run_extreme(lane, R)
+                y[a] = ty(lane(pointer(args[L_X] + a * R * size), R))
             else:
                 for b in range(B):
                     y[a * B + b] = x[a * R * B + b]
@@ -169,30 +170,6 @@ def _extreme(dtype: int, largest: bool) -> Kernel:
                 for r in range(1, R):
                     row(pointer(args[L_X] + (a * R + r) * B * size), B, out)
         return 0
-
-    lanes = 16
-
-    @jit
-    def _run_extreme(x, n):
-        best = x[0]
-        # Independent candidates keep the loop from waiting on one chain of comparisons.
-        if n >= 4 * lanes:
-            b0, b1, b2, b3 = x[0], x[1], x[2], x[3]
-            for k in range(1, n // 4):
-                v0, v1, v2, v3 = x[4 * k], x[4 * k + 1], x[4 * k + 2], x[4 * k + 3]
-                b0 = v0 if better(v0, b0) else b0
-                b1 = v1 if better(v1, b1) else b1
-                b2 = v2 if better(v2, b2) else b2
-                b3 = v3 if better(v3, b3) else b3
-            b0 = b1 if better(b1, b0) else b0
-            b2 = b3 if better(b3, b2) else b2
-            best = b2 if better(b2, b0) else b0
-            for i in range(n // 4 * 4, n):
-                best = x[i] if better(x[i], best) else best
-            return ty(best)
-        for i in range(1, n):
-            best = x[i] if better(x[i], best) else best
-        return ty(best)
 
     return kernel
 
@@ -511,18 +488,16 @@ def norm_dx(dtype: int) -> Kernel:
 
 # ---------------------------------------------------------------- exponentials along a dim
 def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
-    """Jitted: largest of a lane, ``sum(exp(x - m))`` of it, ``out = exp(x - m)`` of it."""
+    """Jitted: largest of a lane; ``sum(exp(x - m))`` of it; the same, with ``out = exp(x - m)``."""
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     exp = environment(dtype, {"exp"})["exp"]
     wide = TYPES[7]
 
-    @jit_sum
+    @jit
     def peak(x, n):
-        # Sixteen candidates side by side: one vector of comparisons a step.
         best = x[0]
         for i in range(n):
-            v = x[i]
-            best = v if (v > best) | (v != v) else best
+            best = larger(best, x[i])
         return best
 
     @jit_sum
@@ -537,10 +512,17 @@ def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
             whole += wide(s)
         return whole
 
-    @jit
+    @jit_sum
     def fill(x, n, m, out):
-        for i in range(n):
-            out[i] = exp(x[i] - m)
+        whole = wide(0)
+        for k in range((n + 255) // 256):
+            s = ty(0)
+            for i in range(k * 256, min(n, k * 256 + 256)):
+                e = exp(x[i] - m)
+                out[i] = e
+                s += e
+            whole += wide(s)
+        return whole
 
     return peak, total, fill
 
@@ -585,7 +567,6 @@ def _softmax(dtype: int, logarithm: bool) -> Kernel:
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     peak, total, fill = _exponentials(dtype)
     exp = environment(dtype, {"exp"})["exp"]
-    run_sum = sum64 if ALL[dtype].name == "float64" else sum32
 
     @jit
     def scale(y, n, factor):
@@ -612,8 +593,7 @@ def _softmax(dtype: int, logarithm: bool) -> Kernel:
                 if logarithm:
                     shift(lane, R, m, ty(math.log(total(lane, R, m))), out)
                 else:
-                    fill(lane, R, m, out)
-                    scale(out, R, ty(1.0 / run_sum(args[L_DST] + a * R * size, R)))
+                    scale(out, R, ty(1.0 / fill(lane, R, m, out)))
             return 0
         for a in range(A):
             for b in range(B):
@@ -653,10 +633,13 @@ def softmax_dx(dtype: int) -> Kernel:
 
     @jit_sum
     def dot(g, y, n):
-        s = 0.0
-        for i in range(n):
-            s += g[i] * y[i]
-        return s
+        whole = FLOAT64(0)
+        for k in range((n + 255) // 256):
+            s = ty(0)
+            for i in range(k * 256, min(n, k * 256 + 256)):
+                s += g[i] * y[i]
+            whole += FLOAT64(s)
+        return whole
 
     @jit
     def row(dx, g, y, n, s):

@@ -57,7 +57,21 @@ OPTIONS["pipeline_class"] = _HELPER["pipeline_class"] = _Lean
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a helper of the engine; call it from other jitted code only."""
-    return numba.njit(**_HELPER)(function)
+    return _general(numba.njit(**_HELPER)(function))
+
+
+def _general(dispatcher: Any) -> Any:
+    """Have calls with literal numbers share one compilation: ``f(H, 0)`` and ``f(H, 1)`` are the same.
+
+    Numba would compile another ``f`` for each literal; LLVM propagates constants where it inlines anyway.
+    """
+    template = dispatcher.get_call_template
+
+    def general(args: Any, kws: Any) -> Any:
+        return template(tuple(types.unliteral(a) for a in args), kws)
+
+    dispatcher.get_call_template = general
+    return dispatcher
 
 
 def _pointer_to(ty: types.Type) -> Any:
@@ -183,4 +197,4 @@ def jit_sum(function: Callable[..., Any]) -> Any:
 
     NaN and infinity keep their meaning (no ``nnan``, no ``ninf``).
     """
-    return numba.njit(**{**_HELPER, "fastmath": {"contract", "reassoc"}})(function)
+    return _general(numba.njit(**{**_HELPER, "fastmath": {"contract", "reassoc"}})(function))

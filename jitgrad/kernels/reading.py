@@ -1,12 +1,15 @@
-"""Reading rows of any strides from kernels that want their elements in row-major order.  Jitted."""
+"""For kernels that want the elements of a row in row-major order, whatever its strides.  Jitted."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from jitgrad.arena.columns import F_CONTIGUOUS, FLAGS, NDIM, NONE, NUMEL, S_DATA, SHAPE, STRIDE
 from jitgrad.arena.rows import data_of, row_at
 from jitgrad.arena.shapes import dense_copy
 from jitgrad.arena.storage import storage_release, store
-from jitgrad.kernels.lowlevel import jit
+from jitgrad.dtypes import ALL
+from jitgrad.kernels.lowlevel import TYPES, jit
 
 
 @jit
@@ -52,3 +55,32 @@ def sizes_before(p, d):
     for e in range(d):
         n *= p[SHAPE + e]
     return n
+
+
+@jit
+def copy(dst, src, n):
+    """Copy ``n`` elements between typed pointers."""
+    for i in range(n):
+        dst[i] = src[i]
+
+
+@jit
+def clear(dst, n, zero):
+    """Set ``n`` elements to ``zero``, which is of their type."""
+    for i in range(n):
+        dst[i] = zero
+
+
+def adder(dtype: int) -> Any:
+    """Jitted: the sum of two elements, which for bool is whether either is set."""
+    ty = TYPES[dtype]
+
+    @jit
+    def plus(a, b):
+        return ty(a + b)
+
+    @jit
+    def either(a, b):
+        return ty(a | b)
+
+    return either if ALL[dtype].name == "bool" else plus

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels.lowlevel import OPTIONS, TYPES, jit
 from jitgrad.kernels.vecmath import FIXUP, VECTOR
+from jitgrad.kernels.vecmath_bits import select
 
 
 def _instruction(name: str) -> Any:
@@ -39,17 +40,34 @@ def _instruction(name: str) -> Any:
     return call
 
 
+def _extreme(name: str) -> Any:
+    """The LLVM instruction ``name`` on two floats of one type."""
+
+    @intrinsic
+    def call(typingctx: Any, x: Any, y: Any) -> Any:
+        if not isinstance(x, types.Float) or x != y:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            ty = args[0].type
+            fn = builder.module.declare_intrinsic(name, [ty], ir.FunctionType(ty, [ty, ty]))
+            return builder.call(fn, args)
+
+        return x(x, y), codegen
+
+    return call
+
+
+# The larger and the smaller of two; a NaN in either is the answer, as in PyTorch.  A loop that keeps the
+# largest is vectorised with these, and not with a comparison.
+larger = _extreme("llvm.maximum")
+smaller = _extreme("llvm.minimum")
 _floor = _instruction("llvm.floor")
 _ceil = _instruction("llvm.ceil")
 _trunc = _instruction("llvm.trunc")
 _rint = _instruction("llvm.rint")  # halves to even, as torch.round
 _fabs = _instruction("llvm.fabs")
 _sqrt = _instruction("llvm.sqrt")
-
-
-@jit
-def _where(c, a, b):
-    return a if c else b
 
 
 @jit
@@ -67,15 +85,14 @@ def _isfinite(x):
     return _fabs(x) < math.inf
 
 
-# A NaN in either operand is the answer, as in PyTorch.
 @jit
-def _minimum(a, b):
-    return a if (a < b) | (a != a) else b if (b <= a) | (b != b) else a
+def _iminimum(a, b):
+    return select(a < b, a, b)
 
 
 @jit
-def _maximum(a, b):
-    return a if (a > b) | (a != a) else b if (b >= a) | (b != b) else a
+def _imaximum(a, b):
+    return select(a > b, a, b)
 
 
 @jit
@@ -170,8 +187,10 @@ def _iabs(x):
     return x if x >= 0 else -x
 
 
-_COMMON: dict[str, Any] = {"where": _where, "minimum": _minimum, "maximum": _maximum, "sign": _sign}
+_COMMON: dict[str, Any] = {"where": select, "sign": _sign}
 _FLOAT: dict[str, Any] = {
+    "minimum": smaller,
+    "maximum": larger,
     "abs": _fabs,
     "sqrt": _sqrt,
     "floor": _floor,
@@ -187,6 +206,8 @@ _FLOAT: dict[str, Any] = {
     "truncdiv": _truncdiv,
 }
 _INTEGER: dict[str, Any] = {
+    "minimum": _iminimum,
+    "maximum": _imaximum,
     "abs": _iabs,
     "floor": _same,
     "ceil": _same,

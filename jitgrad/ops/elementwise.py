@@ -66,26 +66,47 @@ _ABOUT = {
 }
 
 
-def _function(name: str, op: Op) -> Callable[..., Tensor]:
+def _method(op: Op) -> Callable[..., Tensor]:
+    """The op as a Tensor method: its first operand needs no check, which is a third of a small op's time."""
     number = op.number
+    if op.nin == 1:
+
+        def unary(self: Tensor) -> Tensor:
+            try:
+                return entry.pointwise(number, self)
+            except Fault:
+                return call(entry.pointwise, number, self)
+
+        return unary
+
+    def binary(self: Tensor, other: Any) -> Tensor:
+        try:
+            return entry.pointwise(number, self, other)
+        except Fault:
+            return call(entry.pointwise, number, self, _tensor(other))
+
+    return binary
+
+
+def _function(name: str, op: Op) -> Callable[..., Tensor]:
+    """The op as a function of the namespace."""
+    method = _method(op)
     if op.nin == 1:
 
         def function(input: Tensor) -> Tensor:
             _need_tensor(name, input)
-            try:
-                return entry.pointwise(number, input)
-            except Fault:
-                return call(entry.pointwise, number, input)
+            return method(input)
 
     else:
 
         def function(input: Tensor, other: Any) -> Tensor:  # type: ignore[misc]
             _need_tensor(name, input)
-            try:
-                return entry.pointwise(number, input, other)
-            except Fault:
-                return call(entry.pointwise, number, input, _tensor(other))
+            return method(input, other)
 
+    return _described(name, op, function)
+
+
+def _described(name: str, op: Op, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     function.__name__ = function.__qualname__ = name
     gradients = "; ".join(f"``{vjp}``" for vjp in op.vjps if vjp) or "none"
     about = _ABOUT[op.nin].format(formula=op.forward)
@@ -125,9 +146,13 @@ _BINARY = (
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: _function(name, BY_NAME[name]) for name in [*_UNARY, *_BINARY]
 }
+METHODS: dict[str, Callable[..., Any]] = {
+    name: _described(name, BY_NAME[name], _method(BY_NAME[name])) for name in [*_UNARY, *_BINARY]
+}
 for _alias, _name in _ALIASES.items():
     if _name in FUNCTIONS:
         FUNCTIONS[_alias] = FUNCTIONS[_name]
+        METHODS[_alias] = METHODS[_name]
 
 maximum, minimum = FUNCTIONS["maximum"], FUNCTIONS["minimum"]
 
@@ -413,8 +438,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__pow__": _power_operator,
     "__rpow__": _reflected_power,
     "__invert__": _invert,
-    "__neg__": FUNCTIONS["neg"],
-    "__abs__": FUNCTIONS["abs"],
+    "__neg__": METHODS["neg"],
+    "__abs__": METHODS["abs"],
     "__pos__": lambda self: self,
 }
 for _symbol, _name in {

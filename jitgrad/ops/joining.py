@@ -322,7 +322,10 @@ def _triangle(op: Op, input: Tensor, diagonal: int) -> Tensor:
     shape = entry.shape(input)
     if len(shape) < 2:
         raise RuntimeError(f"{op.name}: input tensor must have at least 2 dimensions")
-    return record.explicit(op, (input,), shape, (index(diagonal),))
+    # Far outside every matrix a diagonal is as good as the next.
+    reach = max(shape[-1], shape[-2])
+    edge = max(-reach, min(index(diagonal), reach))
+    return record.explicit(op, (input,), shape, (edge,))
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

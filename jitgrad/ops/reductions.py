@@ -140,7 +140,9 @@ def sum(  # noqa: A001 - PyTorch's name
     >>> jitgrad.sum(jitgrad.tensor([[1, 2], [3, 4]]), 0).tolist()
     [4, 6]
     """
-    return record.lanes(SUM, _floating(input, dtype), dim, keepdim, 0)
+    if dtype is not None:
+        input = input.to(dtype)
+    return record.lanes(SUM, input, dim, keepdim, 0)
 
 
 def mean(

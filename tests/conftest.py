@@ -1,0 +1,66 @@
+"""What all tests share: optional packages, seeds, hypothesis' settings."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+Required = Callable[[str], ModuleType]
+
+# A kernel compiles when it is first used, so the first example of a test may take seconds. In CI
+# the examples are the same in every run.
+settings.register_profile(
+    "jitgrad",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("jitgrad")
+
+
+def _required(name: str) -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} must be installed in CI")
+        pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def required() -> Required:
+    """Give a function that imports an optional package: missing, it fails CI and skips here."""
+    return _required
+
+
+@pytest.fixture(scope="session")
+def torch(required: Required) -> ModuleType:
+    """Give PyTorch, the reference, on one thread."""
+    module = required("torch")
+    module.set_num_threads(1)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Begin every test with the same random numbers."""
+    import jitgrad
+
+    jitgrad.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Give NumPy random numbers, always alike."""
+    return np.random.default_rng(0)
