@@ -68,12 +68,18 @@ def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying"
             " to invert a mask, use the `~` or `logical_not()` operator instead."
         )
-    if name in ("mean", "var", "std", "norm", "logsumexp"):
+    if name == "relu":
+        return RuntimeError("Boolean inputs not supported for relu")
+    if name in ("var", "std"):
+        return RuntimeError(
+            f"std and var only support floating point and complex dtypes; got {dtype.letter}"
+        )
+    if name in ("mean", "norm", "logsumexp"):
         return RuntimeError(
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point or"
             f" complex dtype. Got: {dtype.letter}"
         )
-    return RuntimeError(f'"{name}" not implemented for \'{dtype.letter}\'')
+    return NotImplementedError(f'"{name}" not implemented for \'{dtype.letter}\'')
 
 
 def _type(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
@@ -151,10 +157,12 @@ def _mask(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     name = _name(a)
     got = args[1 + b] if len(args) > 1 + b else None
     dtype = getattr(got, "dtype", None)
+    if dtype is None:
+        return TypeError(f"{name}(): the condition must be a bool Tensor, not {type(got).__name__}")
     if name == "where":
         return RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype"
-            f" {dtype.letter if dtype else type(got).__name__}"
+            f" {dtype.letter}"
         )
     return RuntimeError(f"{name} only supports boolean masks, but got mask with dtype {dtype}")
 
@@ -179,8 +187,8 @@ def dim_out_of_range(dim: int, ndim: int) -> IndexError:
 def _empty(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     name = _name(a)
     return IndexError(
-        f"{name}(): Expected reduction dim {b} to have non-zero size."
-        " Specify the reduction dim with the 'dim' argument."
+        f"{name}(): Expected reduction dim {b} to have non-zero size. (shape"
+        f" {sizes(_tensors(args)[0].shape)})"
     )
 
 

@@ -648,12 +648,14 @@ def kernel_row(H, ctx, k):
         return NONE
     p = row_at(H, node[N_ROW])
     op = p[OP]
+    diff = words(words(H)[H_OPS])[op * O_WORDS + O_DIFF]
     for i in range(p[NIN]):
-        if not wants(H, row_at(H, node[N_ROW]), i):
+        slot = min(i, MAX_INPUTS - 1)
+        if diff & (1 << slot) == 0 or not wants(H, row_at(H, node[N_ROW]), i):
             continue
         j = input_at(row_at(H, node[N_ROW]), i)
         q = row_at(H, j)
-        kernel = kernel_for(H, op, min(i, MAX_INPUTS - 1), row_at(H, node[N_ROW])[DTYPE])
+        kernel = kernel_for(H, op, slot, row_at(H, node[N_ROW])[DTYPE])
         s = storage_new(H, q[NUMEL] * itemsize(q[DTYPE]))
         if s == NONE:
             return no_memory(H)

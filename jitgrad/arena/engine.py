@@ -269,3 +269,8 @@ def start() -> None:
 
     blas.start()
     threads.start()
+    if header[col.H_DEBUG]:
+        from jitgrad.arena import debug
+
+        for name in ENTRIES:
+            setattr(entry, name, debug.checked(getattr(entry, name)))

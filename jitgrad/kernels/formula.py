@@ -17,7 +17,7 @@ import ast
 FUNCTIONS = frozenset(
     "where abs sqrt exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh sigmoid"
     " erf erfc pow floor ceil trunc round isnan isinf isfinite copysign minimum maximum fmod floordiv"
-    " remainder sign truncdiv ipow".split()
+    " remainder sign truncdiv ipow lshift rshift".split()
 )
 
 

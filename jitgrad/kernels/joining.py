@@ -146,15 +146,20 @@ def flip_dx(dtype: int) -> Kernel:
 
 
 # ---------------------------------------------------------------- roll
+@jit
+def rolled_size(p):
+    """How many places the roll goes through."""
+    return p[NUMEL] if p[ATTR] < 0 else p[SHAPE + p[ATTR]]
+
+
 def _rotation(dtype: int) -> Any:
-    """Jitted: roll a dim of size ``n`` by ``shift`` places, 0 <= shift < n."""
+    """Jitted: roll dim ATTR 0 (-1: all elements in a row) by ``shift`` places, 0 <= shift < size."""
     pointer = POINTERS[dtype]
 
     @jit
     def rotate(p, dst, src, shift):
-        d = p[ATTR]
-        n = p[SHAPE + d]
-        outer = sizes_before(p, d)
+        n = rolled_size(p)
+        outer = sizes_before(p, max(p[ATTR], 0))
         inner = p[NUMEL] // (outer * n)
         y = pointer(dst)
         x = pointer(src)
@@ -167,7 +172,7 @@ def _rotation(dtype: int) -> Any:
 
 
 def roll(dtype: int) -> Kernel:
-    """Dim (attribute 0) rolled by attribute 1, which is from 0 to below its size."""
+    """Elements rolled by attribute 1 (see `_rotation`)."""
     rotate = _rotation(dtype)
 
     def kernel(H, out):
@@ -192,7 +197,7 @@ def roll_dx(dtype: int) -> Kernel:
         args = words(args_)
         p = row_at(H, args[0])
         if p[NUMEL] > 0:
-            n = p[SHAPE + p[ATTR]]
+            n = rolled_size(p)
             rotate(p, args[2], args[3], (n - p[ATTR + 1]) % n)
         return 0
 

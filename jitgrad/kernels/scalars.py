@@ -70,6 +70,18 @@ _fabs = _instruction("llvm.fabs")
 _sqrt = _instruction("llvm.sqrt")
 
 
+@intrinsic
+def _fmod(typingctx: Any, a: Any, b: Any) -> Any:
+    """The remainder with the sign of ``a``: C's fmod, which Numba does not offer."""
+    if not isinstance(a, types.Float) or a != b:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.frem(args[0], args[1])
+
+    return a(a, a), codegen
+
+
 @jit
 def _isnan(x):
     return x != x
@@ -101,20 +113,15 @@ def _sign(x):
 
 
 @jit
-def _fmod(a, b):
-    return math.fmod(a, b)
-
-
-@jit
 def _remainder(a, b):
-    m = math.fmod(a, b)
+    m = _fmod(a, b)
     return m + b if (m != 0) & ((b < 0) != (m < 0)) else m
 
 
 @jit
 def _floordiv(a, b):
     # The quotient is corrected to the nearest integer: (a - m) / b can be off by a rounding.
-    m = math.fmod(a, b)
+    m = _fmod(a, b)
     q = (a - m) / b
     q = q - 1 if (m != 0) & ((b < 0) != (m < 0)) else q
     f = _floor(q)
@@ -128,22 +135,23 @@ def _truncdiv(a, b):
     return _trunc(a / b)
 
 
-# Integer division: a zero divisor is caught by the kernel's status, here it only must not trap.
+# Integer division: a zero divisor is caught by the kernel's status, here it only must not trap.  Nor must
+# the smallest integer by -1, whose quotient does not fit: it wraps around, as in PyTorch.
 @jit
 def _ifloordiv(a, b):
-    return a // (b if b != 0 else 1)
+    return a * -1 if b == -1 else a // (b if b != 0 else 1)
 
 
 @jit
 def _iremainder(a, b):
     d = b if b != 0 else 1
-    return a - (a // d) * d
+    return a - _ifloordiv(a, d) * d
 
 
 @jit
 def _itruncdiv(a, b):
     d = b if b != 0 else 1
-    q = a // d
+    q = _ifloordiv(a, d)
     return q + 1 if (q < 0) & (q * d != a) else q
 
 
@@ -153,12 +161,30 @@ def _ifmod(a, b):
     return a - _itruncdiv(a, d) * d
 
 
+def _shifts(dtype: int) -> dict[str, Any]:
+    """``<<`` and ``>>``; a shift that is negative or too far leaves nothing but the sign."""
+    width = 8 * ALL[dtype].itemsize
+
+    @jit
+    def lshift(a, b):
+        return (a * 1) << b if (b >= 0) & (b < width) else 0
+
+    @jit
+    def rshift(a, b):
+        return (a * 1) >> (b if (b >= 0) & (b < width) else 63)
+
+    return {"lshift": lshift, "rshift": rshift}
+
+
 @jit
 def _ipow(a, b):
-    # Square and multiply; a negative exponent was refused before.
-    result = a // a if a != 0 else a + 1
-    base = a
-    e = b
+    if b < 0:
+        # What is left of 1 / a**-b.
+        return 1 if a == 1 else (0 if a != -1 else (1 if b & 1 == 0 else -1))
+    # Square and multiply, in int64 (Numba would join int64 and uint64 to float64).
+    result = 1
+    base = a * 1
+    e = b * 1
     while e > 0:
         if e & 1:
             result = result * base
@@ -184,7 +210,7 @@ def _true(x):
 
 @jit
 def _iabs(x):
-    return x if x >= 0 else -x
+    return x if x >= 0 else x * -1
 
 
 _COMMON: dict[str, Any] = {"where": select, "sign": _sign}
@@ -235,7 +261,7 @@ def _vector(name: str, dtype_name: str) -> Callable[..., Any]:
 
 def environment(dtype: int, used: set[str]) -> dict[str, Any]:
     """The functions named in ``used`` for a dtype code, and ``_T``, the dtype itself as a cast."""
-    table = _COMMON | (_FLOAT if dtype >= FIRST_FLOAT else _INTEGER)
+    table = _COMMON | (_FLOAT if dtype >= FIRST_FLOAT else _INTEGER | _shifts(dtype))
     space: dict[str, Any] = {"_T": TYPES[dtype]}
     for name in used:
         if name in table:

@@ -51,13 +51,22 @@ def record_(op: Op, *operands: Any) -> Tensor:
         return call(entry.pointwise_, op.number, *[_tensor(o) for o in operands])
 
 
-def _need_tensor(name: str, value: Any) -> None:
-    from jitgrad.tensor import Tensor
+_NUMBERS = (float, int, bool)
 
-    if not isinstance(value, Tensor):
+
+def _need_tensor(name: str, value: Any, argument: str = "input", position: int = 1) -> None:
+    """Refuse a number where PyTorch takes a Tensor only; the recorder refuses everything else."""
+    if type(value) in _NUMBERS:
         raise TypeError(
-            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(value).__name__}"
+            f"{name}(): argument '{argument}' (position {position}) must be Tensor,"
+            f" not {type(value).__name__}"
         )
+
+
+def _need_one_tensor(name: str, input: Any, other: Any) -> None:
+    """Refuse two numbers."""
+    if type(other) in _NUMBERS:
+        _need_tensor(name, input)
 
 
 _ABOUT = {
@@ -99,8 +108,15 @@ def _function(name: str, op: Op) -> Callable[..., Tensor]:
 
     else:
 
+        number_first, tensor_second = name in _NUMBER_FIRST, name in _TENSOR_SECOND
+
         def function(input: Tensor, other: Any) -> Tensor:  # type: ignore[misc]
-            _need_tensor(name, input)
+            if number_first:
+                _need_one_tensor(name, input, other)
+            else:
+                _need_tensor(name, input)
+            if tensor_second:
+                _need_tensor(name, other, "other", 2)
             return method(input, other)
 
     return _described(name, op, function)
@@ -134,20 +150,24 @@ _ALIASES = {
     "fix": "trunc",
 }
 _UNARY = (
-    "neg reciprocal sqrt rsqrt square abs sign exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos"
+    "neg reciprocal sqrt rsqrt abs sign exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos"
     " atan sinh cosh tanh sigmoid relu erf erfc ceil floor trunc logical_not isnan isinf isfinite"
-    " bitwise_not"
 ).split()
 _BINARY = (
     "mul remainder fmod maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and"
     " bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift"
 ).split()
+# PyTorch takes numbers in these places and nowhere else.
+_NUMBER_FIRST = {"mul", "remainder", *(name for name in _BINARY if name.startswith("bitwise_"))}
+_TENSOR_SECOND = {"maximum", "minimum", *(name for name in _BINARY if name.startswith("logical_"))}
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: _function(name, BY_NAME[name]) for name in [*_UNARY, *_BINARY]
 }
 METHODS: dict[str, Callable[..., Any]] = {
-    name: _described(name, BY_NAME[name], _method(BY_NAME[name])) for name in [*_UNARY, *_BINARY]
+    name: _described(name, BY_NAME[name], _method(BY_NAME[name]))
+    for name in [*_UNARY, *_BINARY]
+    if name not in _TENSOR_SECOND
 }
 for _alias, _name in _ALIASES.items():
     if _name in FUNCTIONS:
@@ -167,18 +187,14 @@ def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     >>> jitgrad.add(jitgrad.ones(2), 3, alpha=2).tolist()
     [7.0, 7.0]
     """
-    _need_tensor("add", input)
-    return _add(input, other, alpha)
-
-
-def _add(input: Tensor, other: Any, alpha: float) -> Tensor:
+    _need_one_tensor("add", input, other)
     if alpha == 1:
         return record(_ADD, input, other)
-    _check_alpha(input, other, alpha)
-    return record(BY_NAME["add_scaled"], input, other, alpha)
+    return record(BY_NAME["add_scaled"], input, other, _checked_alpha(input, other, alpha))
 
 
-def _check_alpha(input: Tensor, other: Any, alpha: Any) -> None:
+def _checked_alpha(input: Any, other: Any, alpha: Any) -> Any:
+    """``alpha`` in the category of the operands, to whose dtype it adds nothing."""
     from jitgrad.ops.promotion import result_type
 
     common = result_type(input, other)
@@ -186,15 +202,15 @@ def _check_alpha(input: Tensor, other: Any, alpha: Any) -> None:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if isinstance(alpha, bool) and common is not dtypes.bool:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    return bool(alpha) if common is dtypes.bool else alpha
 
 
 def sub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """``input - alpha * other``, broadcast."""
-    _need_tensor("sub", input)
+    _need_one_tensor("sub", input, other)
     if alpha == 1:
         return record(_SUB, input, other)
-    _check_alpha(input, other, alpha)
-    return record(BY_NAME["sub_scaled"], input, other, alpha)
+    return record(BY_NAME["sub_scaled"], input, other, _checked_alpha(input, other, alpha))
 
 
 subtract = sub
@@ -202,7 +218,8 @@ subtract = sub
 
 def rsub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """``other - alpha * input``."""
-    return record(_SUB, other, input) if alpha == 1 else record(BY_NAME["sub_scaled"], other, input, alpha)
+    _need_tensor("rsub", input)
+    return sub(other, input, alpha=alpha)
 
 
 def _division(rounding_mode: str | None) -> Op:
@@ -230,7 +247,7 @@ def div(input: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     >>> jitgrad.div(jitgrad.tensor([7, -7]), 2, rounding_mode="floor").tolist()
     [3, -4]
     """
-    _need_tensor("div", input)
+    _need_one_tensor("div", input, other)
     return record(_division(rounding_mode), input, other)
 
 
@@ -254,7 +271,7 @@ def _power(input: Any, exponent: Any) -> tuple[Op, tuple[Any, ...]]:
     if type(exponent) in (int, float) and isinstance(input, Tensor):
         floating = input.dtype.is_floating_point
         if exponent == 2:
-            if floating or type(exponent) is int:
+            if floating or (type(exponent) is int and input.dtype is not dtypes.bool):
                 return BY_NAME["square"], (input,)
         elif floating and exponent == 3:
             return BY_NAME["cube"], (input,)
@@ -266,8 +283,6 @@ def _power(input: Any, exponent: Any) -> tuple[Op, tuple[Any, ...]]:
 
     if not result_type(input, exponent).is_floating_point:
         if isinstance(exponent, int) and exponent < 0:
-            raise RuntimeError("Integers to negative integer powers are not allowed.")
-        if isinstance(exponent, Tensor) and exponent.numel() and bool((exponent < 0).any()):
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         return BY_NAME["pow_int"], (input, exponent)
     if isinstance(exponent, Tensor):
@@ -281,7 +296,8 @@ def pow(input: Any, exponent: Any) -> Tensor:  # noqa: A001 - PyTorch's name
     Raises
     ------
     RuntimeError
-        If an integer is raised to a negative integer.
+        If integers are raised to a negative number.  (Negative integers in a tensor of exponents give
+        what is left of the fraction: 0, or 1 and -1 for these bases.)
 
     Examples
     --------
@@ -289,8 +305,34 @@ def pow(input: Any, exponent: Any) -> Tensor:  # noqa: A001 - PyTorch's name
     >>> jitgrad.pow(jitgrad.tensor([2.0, 3.0]), 2).tolist()
     [4.0, 9.0]
     """
+    _need_one_tensor("pow", input, exponent)
     op, operands = _power(_tensor(input), _tensor(exponent))
     return record(op, *operands)
+
+
+def square(input: Tensor) -> Tensor:
+    """``input * input``; bools count as integers.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.square(jitgrad.tensor([-3.0, 2.0])).tolist()
+    [9.0, 4.0]
+    """
+    _need_tensor("square", input)
+    return record(*_square(input))
+
+
+def _square(input: Tensor) -> tuple[Any, ...]:
+    if input.dtype is dtypes.bool:
+        return BY_NAME["pow_int"], input, 2
+    return BY_NAME["square"], input
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """Every bit the other way; for bools `logical_not`."""
+    _need_tensor("bitwise_not", input)
+    return _invert(input)
 
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
@@ -298,6 +340,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
     _need_tensor("round", input)
     if decimals == 0:
         return record(BY_NAME["round"], input)
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"\"round\" with decimals not implemented for '{input.dtype.letter}'")
     scale = 10.0 ** abs(decimals)
     scaled = input * scale if decimals > 0 else input / scale
     rounded = record(BY_NAME["round"], scaled)
@@ -318,6 +362,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A
     >>> jitgrad.clamp(jitgrad.tensor([-1.0, 0.5, 3.0]), 0, 1).tolist()
     [0.0, 0.5, 1.0]
     """
+    _need_tensor("clamp", input)
     op, bounds = _clamp(min, max)
     return record(op, input, *bounds)
 
@@ -337,11 +382,13 @@ clip = clamp
 
 def clamp_min(input: Tensor, min: Any) -> Tensor:  # noqa: A002
     """Elements held above ``min``."""
+    _need_tensor("clamp_min", input)
     return record(BY_NAME["clamp_min"], input, min)
 
 
 def clamp_max(input: Tensor, max: Any) -> Tensor:  # noqa: A002
     """Elements held below ``max``."""
+    _need_tensor("clamp_max", input)
     return record(BY_NAME["clamp_max"], input, max)
 
 
@@ -362,22 +409,64 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A copy of ``input`` with ``value`` where ``mask`` (bool) is True."""
+    """A copy of ``input`` with ``value`` (a number or a 0-dim tensor) where ``mask`` (bool) is True.
+
+    Raises
+    ------
+    RuntimeError
+        If the mask is not bool or does not broadcast, or the value has dims.
+    """
+    _need_tensor("masked_fill", input)
+    _need_scalar(value)
     return record(BY_NAME["masked_fill"], input, mask, value)
 
 
+def _need_scalar(value: Any) -> None:
+    if type(value) not in _NUMBERS and getattr(value, "ndim", 0) > 0:
+        raise RuntimeError(
+            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
+            f" {value.ndim} dimension(s)."
+        )
+
+
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """``input + weight * (end - input)``."""
+    """``input + weight * (end - input)``.
+
+    Raises
+    ------
+    NotImplementedError
+        If ``input`` is not floating point.
+    RuntimeError
+        If ``end`` is of another dtype.
+    """
+    _check_lerp(input, end)
     return record(BY_NAME["lerp"], input, end, weight)
+
+
+def _check_lerp(input: Tensor, end: Any) -> None:
+    _need_tensor("lerp", input)
+    _need_tensor("lerp", end, "end", 2)
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"\"lerp\" not implemented for '{input.dtype.letter}'")
+    if end.dtype is not input.dtype:
+        raise RuntimeError(f"expected dtype {input.dtype} for `end` but got dtype {end.dtype}")
+
+
+def _need_tensors(name: str, input: Any, tensor1: Any, tensor2: Any) -> None:
+    _need_tensor(name, input)
+    _need_tensor(name, tensor1, "tensor1", 2)
+    _need_tensor(name, tensor2, "tensor2", 3)
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``."""
+    _need_tensors("addcmul", input, tensor1, tensor2)
     return record(BY_NAME["addcmul"], input, tensor1, tensor2, value)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``."""
+    _need_tensors("addcdiv", input, tensor1, tensor2)
     return record(BY_NAME["addcdiv"], input, tensor1, tensor2, value)
 
 
@@ -390,7 +479,7 @@ FUNCTIONS |= {
     f.__name__: f
     for f in (
         add, sub, rsub, div, true_divide, floor_divide, pow, round, clamp, clamp_min, clamp_max, where,
-        masked_fill, lerp, addcmul, addcdiv, clone,
+        masked_fill, lerp, addcmul, addcdiv, clone, square, bitwise_not,
     )
 } | {"subtract": sub, "divide": div, "clip": clamp}
 
@@ -465,7 +554,7 @@ def _inplace(name: str, op: Op) -> Callable[..., Tensor]:
 
 INPLACE: dict[str, Callable[..., Tensor]] = {
     f"{name}_": _inplace(f"{name}_", BY_NAME[name])
-    for name in [*_UNARY, *_BINARY, "round", "masked_fill", "lerp", "clamp_min", "clamp_max"]
+    for name in [*_UNARY, *_BINARY, "round", "clamp_min", "clamp_max"]
     if name not in ("isnan", "isinf", "isfinite")
 }
 
@@ -493,6 +582,28 @@ def pow_(self: Tensor, exponent: Any) -> Tensor:
     """``self **= exponent``."""
     op, operands = _power(self, exponent)
     return record_(op, *operands)
+
+
+def square_(self: Tensor) -> Tensor:
+    """`square` in place."""
+    return record_(*_square(self))
+
+
+def bitwise_not_(self: Tensor) -> Tensor:
+    """`bitwise_not` in place."""
+    return record_(BY_NAME["logical_not" if self.dtype is dtypes.bool else "bitwise_not"], self)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`masked_fill` in place."""
+    _need_scalar(value)
+    return record_(BY_NAME["masked_fill"], self, mask, value)
+
+
+def lerp_(self: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """`lerp` in place."""
+    _check_lerp(self, end)
+    return record_(BY_NAME["lerp"], self, end, weight)
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
@@ -535,7 +646,8 @@ def zero_(self: Tensor) -> Tensor:
 INPLACE |= {
     f.__name__: f
     for f in (
-        add_, sub_, div_, pow_, clamp_, addcmul_, addcdiv_, copy_, fill_, zero_,
+        add_, sub_, div_, pow_, clamp_, addcmul_, addcdiv_, copy_, fill_, zero_, square_, bitwise_not_,
+        masked_fill_, lerp_,
     )
 } | {"true_divide_": div_, "subtract_": sub_, "multiply_": INPLACE["mul_"], "clip_": clamp_,
      "floor_divide_": _inplace("floor_divide_", BY_NAME["div_floor"])}

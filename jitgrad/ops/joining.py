@@ -243,9 +243,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
             raise RuntimeError(
                 f"shifts and dimensions must align. shifts: {len(steps)}, dims:0"
             )
-        flat = input.ndim == 1
-        rolled = roll(input if flat else views.reshape(input, -1), steps, (0,))
-        return rolled if flat else views.view(rolled, entry.shape(input))
+        n = max(input.numel(), 1)
+        return record.explicit(ROLL, (input,), entry.shape(input), (-1, steps[0] % n))
     places = (dims,) if isinstance(dims, int) else tuple(dims)
     if not steps:
         raise RuntimeError("`shifts` required")

@@ -322,7 +322,8 @@ def binary_cross_entropy_with_logits(
     extras = 0
     for bit, given in ((1, weight), (2, pos_weight)):
         if given is not None:
-            common = broadcast_shapes(x, given.size())
+            sides = (x, given.size()) if bit == 1 else (given.size(), x)
+            common = broadcast_shapes(*sides)
             if common != x:
                 raise RuntimeError(
                     f"output with shape {list(x)} doesn't match the broadcast shape {list(common)}"

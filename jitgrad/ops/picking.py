@@ -1,289 +1,52 @@
-"""Picking and placing elements by index tensors: gather, scatter, index_select, take, embedding.
+"""Blocks of a tensor along a dim, and elements by flat position or mask; repeat_interleave, embedding.
 
-The kernels are in `jitgrad.kernels.blocks` (whole blocks along a dim) and `jitgrad.kernels.indexing`
-(one element an index).
+The kernels are in `jitgrad.kernels.blocks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jitgrad import dtypes
-from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
+from jitgrad.ops.operands import (
+    in_place,
+    index_op,
+    int64_index,
+    is_tensor,
+    nonzero_positions,
+    number_like,
+)
 from jitgrad.ops.products import broadcast_shapes
-from jitgrad.ops.table import KERNEL, Op, register
-from jitgrad.ops.views import expand, flatten, reshape, unsqueeze, wrap_dim
+from jitgrad.ops.table import Op
+from jitgrad.ops.views import expand, flatten, unbind, unsqueeze, wrap_dim
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-_BLOCKS = "jitgrad.kernels.blocks:"
-_PLACES = "jitgrad.kernels.indexing:"
+_KERNELS = "jitgrad.kernels.blocks:"
 
 
-def _op(
-    name: str, node: str, module: str, forward: str, dx: str, dsource: str | None = None
-) -> Op:
-    """An op on (input, index) or (input, index, source), whose gradients read the index."""
-    vjps: tuple[str | None, ...] = (module + dx, None)
-    needs: tuple[int, ...] = (0 if dx == "whole_dx" else 2, 0)
-    if dsource is not None:
-        vjps, needs = (*vjps, module + dsource), (*needs, 2)
-    return register(Op(name, node, KERNEL, len(vjps), module + forward, vjps, needs))
+def _pick(name: str, node: str, dx: str = "index_dx") -> Op:
+    return index_op(name, node, _KERNELS + "index", _KERNELS + dx)
 
 
-INDEX_SELECT = _op("index_select", "IndexSelect", _BLOCKS, "index", "index_dx")
-TAKE = _op("take", "Take", _BLOCKS, "index", "index_dx")
-MASKED_SELECT = _op("masked_select", "MaskedSelect", _BLOCKS, "index", "index_dx")
-EMBEDDING = _op("embedding", "Embedding", _BLOCKS, "index", "embedding_dx")
-INDEX_ADD = _op("index_add", "IndexAdd", _BLOCKS, "index_add", "whole_dx", "index_add_dsource")
-INDEX_FILL = _op(
-    "index_fill", "IndexFill", _BLOCKS, "index_put", "index_put_dx", "index_put_dvalues"
-)
-INDEX_COPY = _op(
-    "index_copy", "IndexCopy", _BLOCKS, "index_put", "index_put_dx", "index_put_dvalues"
-)
-GATHER = _op("gather", "Gather", _PLACES, "gather", "gather_dx")
-SCATTER = _op("scatter", "Scatter", _PLACES, "scatter", "scatter_dx", "scatter_dsrc")
-SCATTER_VALUE = _op("scatter_value", "Scatter1", _PLACES, "scatter", "scatter_dx")
-SCATTER_ADD = _op("scatter_add", "ScatterAdd", _PLACES, "scatter_add", "whole_dx", "scatter_dsrc")
+def _put(name: str, node: str, forward: str, dx: str, dsource: str) -> Op:
+    return index_op(name, node, _KERNELS + forward, _KERNELS + dx, _KERNELS + dsource)
 
 
-def _int64(index: Tensor, error: str) -> Tensor:
-    """An index as int64; raises RuntimeError for other dtypes than int32 and int64."""
-    code = entry.word(index, col.DTYPE)
-    if code == dtypes.int64.code:
-        return index
-    if code != dtypes.int32.code:
-        raise RuntimeError(error)
-    return index.to(dtypes.int64)
-
-
-def _assign(x: Tensor, new: Tensor) -> Tensor:
-    """Have ``x`` take over the value of ``new``, with its history if it has one."""
-    if new.requires_grad:
-        if x.is_leaf and x.requires_grad:
-            raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
-            )
-        return record.rebase(x, new)
-    from jitgrad.ops.elementwise import copy_
-
-    return copy_(x, new)
-
-
-def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return _assign(input, function(input, *args, **kwargs))
-
-    method.__name__ = method.__qualname__ = f"{function.__name__}_"
-    method.__doc__ = f"`{function.__name__}` in place; returns ``input``."
-    return method
-
-
-def _number(x: Tensor, value: Any) -> Tensor:
-    """A number as a tensor without dims, in the dtype of ``x``."""
-    from jitgrad.creation import empty
-    from jitgrad.ops.elementwise import fill_
-
-    return fill_(empty((), dtype=x.dtype), value)
-
-
-# ---------------------------------------------------------------- one element an index
-def _same_dims(x: tuple[int, ...], index: tuple[int, ...], what: str) -> None:
-    """PyTorch takes a tensor without dims for one of shape [1]."""
-    if max(len(x), 1) != max(len(index), 1):
-        raise RuntimeError(f"Index tensor must have the same number of dimensions as {what} tensor")
-
-
-def gather(
-    input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: None = None
-) -> Tensor:
-    """For each place of ``index``, the element of ``input`` that it names along a dim.
-
-    Parameters
-    ----------
-    input : Tensor
-        Any shape and dtype.
-    dim : int
-        The dim along which ``index`` counts.
-    index : Tensor
-        int64 or int32, not negative; as many dims as ``input``, and but for ``dim`` not larger.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of ``index``.
-
-    Raises
-    ------
-    RuntimeError
-        If the shapes or the dtype do not fit, or an index is out of range.
-    IndexError
-        If ``dim`` is out of range.
-
-    Examples
-    --------
-    >>> import jitgrad
-    >>> x = jitgrad.tensor([[1.0, 2.0], [3.0, 4.0]])
-    >>> jitgrad.gather(x, 1, jitgrad.tensor([[1], [0]])).tolist()
-    [[2.0], [3.0]]
-    """
-    x, i = entry.shape(input), entry.shape(index)
-    d = wrap_dim(dim, len(x))
-    index = _int64(index, "gather(): Expected dtype int32/int64 for index")
-    if 0 not in i:
-        _same_dims(x, i, "input")
-        for e, (n, m) in enumerate(zip(i, x, strict=False)):
-            if n > m and e != d:
-                raise RuntimeError(
-                    f"Size does not match at dimension {e} expected index {sizes(i)} to be no larger"
-                    f" than self {sizes(x)} apart from dimension {d}"
-                )
-    try:
-        return record.explicit(GATHER, (input, index), i, (d,))
-    except IndexError as error:
-        raise RuntimeError(str(error)) from None
-
-
-def take_along_dim(
-    input: Tensor, indices: Tensor, dim: int | None = None, *, out: None = None
-) -> Tensor:
-    """`gather` with ``input`` and ``indices`` broadcast in the other dims; flat without a dim.
-
-    Raises
-    ------
-    RuntimeError
-        If the numbers of dims differ, sizes do not broadcast, or an index is out of range.
-
-    Examples
-    --------
-    >>> import jitgrad
-    >>> x = jitgrad.tensor([[3.0, 1.0], [2.0, 4.0]])
-    >>> jitgrad.take_along_dim(x, x.argmax(1, keepdim=True), 1).tolist()
-    [[3.0], [4.0]]
-    """
-    if dim is None:
-        return gather(reshape(input, -1), 0, reshape(indices, -1))
-    x, i = entry.shape(input), entry.shape(indices)
-    if len(x) != len(i):
-        raise RuntimeError(
-            "torch.take_along_dim(): input and indices should have the same number of dimensions,"
-            f" but got {len(x)} dimensions for input, and {len(i)} dimensions for indices"
-        )
-    d = wrap_dim(dim, len(x))
-    common = broadcast_shapes((*x[:d], 1, *x[d + 1 :]), (*i[:d], 1, *i[d + 1 :]))
-    wide_x, wide_i = (*common[:d], *x[d : d + 1], *common[d + 1 :]), None
-    wide_i = (*common[:d], *i[d : d + 1], *common[d + 1 :])
-    input = input if wide_x == x else expand(input, wide_x)
-    indices = indices if wide_i == i else expand(indices, wide_i)
-    return gather(input, d, indices)
-
-
-def _scattered(
-    op: Op, input: Tensor, dim: int, index: Tensor, src: Tensor, number: bool
-) -> Tensor:
-    x, i, s = entry.shape(input), entry.shape(index), entry.shape(src)
-    d = wrap_dim(dim, len(x))
-    index = _int64(index, "scatter(): Expected dtype int32/int64 for index")
-    if src.dtype is not input.dtype:
-        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-    if 0 not in i:
-        _same_dims(x, i, "self")
-        if not number:
-            _same_dims(s, i, "src")
-        fits = all(n <= m or e == d for e, (n, m) in enumerate(zip(i, x, strict=False)))
-        if not number:
-            fits = fits and all(n <= m for n, m in zip(i or (1,), s or (1,), strict=True))
-        if not fits:
-            raise RuntimeError(
-                f"Expected index {sizes(i)} to be no larger than self {sizes(x)} apart from dimension"
-                f" {d}" + ("" if number else f" and to be no larger size than src {sizes(s)}")
-            )
-    try:
-        return record.explicit(op, (input, index, src), x, (d,))
-    except IndexError as error:
-        raise RuntimeError(str(error)) from None
-
-
-def scatter(
-    input: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Any = None,
-    *,
-    value: Any = None,
-    reduce: str | None = None,
-) -> Tensor:
-    """A copy of ``input`` with elements of ``src`` put where ``index`` names along a dim.
-
-    Parameters
-    ----------
-    input : Tensor
-        Any shape and dtype.
-    dim : int
-        The dim along which ``index`` counts.
-    index : Tensor
-        int64 or int32, not negative; as many dims as ``input``, and but for ``dim`` not larger.
-    src : Tensor or number
-        In the dtype of ``input``, in no dim smaller than ``index``; a number (or ``value``) for all.
-        Where indices meet, one of the elements stays; each of them gets the gradient.
-    reduce : "add", optional
-        Add instead (PyTorch prefers `scatter_add`).
-
-    Raises
-    ------
-    RuntimeError
-        If shapes or dtypes do not fit, or an index is out of range.
-    IndexError
-        If ``dim`` is out of range.
-
-    Examples
-    --------
-    >>> import jitgrad
-    >>> jitgrad.scatter(jitgrad.zeros(3), 0, jitgrad.tensor([2, 0]), 5.0).tolist()
-    [5.0, 0.0, 5.0]
-    """
-    from jitgrad.tensor import Tensor
-
-    source = value if src is None else src
-    if source is None:
-        raise TypeError('scatter() missing 1 required argument: "src"')
-    number = not isinstance(source, Tensor)
-    if number:
-        source = _number(input, source)
-    if reduce is None:
-        return _scattered(SCATTER_VALUE if number else SCATTER, input, dim, index, source, number)
-    if reduce != "add":
-        raise NotImplementedError(f"scatter(reduce={reduce!r}): only 'add' is there")
-    return _scattered(SCATTER_ADD, input, dim, index, source, number)
-
-
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """A copy of ``input`` with elements of ``src`` added where ``index`` names along a dim.
-
-    Parameters and errors as for `scatter`; where indices meet, the elements add up.
-
-    Examples
-    --------
-    >>> import jitgrad
-    >>> jitgrad.scatter_add(jitgrad.zeros(2), 0, jitgrad.tensor([1, 1]), jitgrad.ones(2)).tolist()
-    [0.0, 2.0]
-    """
-    from jitgrad.tensor import Tensor
-
-    if not isinstance(src, Tensor):
-        raise TypeError(
-            f"scatter_add(): argument 'src' (position 3) must be Tensor, not {type(src).__name__}"
-        )
-    return _scattered(SCATTER_ADD, input, dim, index, src, False)
+INDEX_SELECT = _pick("index_select", "IndexSelect")
+TAKE = _pick("take", "Take")
+MASKED_SELECT = _pick("masked_select", "MaskedSelect")
+EMBEDDING = _pick("embedding", "Embedding", "embedding_dx")
+INDEX_ADD = _put("index_add", "IndexAdd", "index_add", "whole_dx", "index_add_dsource")
+INDEX_FILL = _put("index_fill", "IndexFill", "index_put", "index_put_dx", "index_put_dvalues")
+INDEX_COPY = _put("index_copy", "IndexCopy", "index_put", "index_put_dx", "index_put_dvalues")
 
 
 # ---------------------------------------------------------------- blocks along a dim
@@ -324,7 +87,7 @@ def index_select(input: Tensor, dim: int, index: Tensor, *, out: None = None) ->
     """
     x = entry.shape(input)
     d = wrap_dim(dim, len(x))
-    index = _int64(index, "index_select(): Expected dtype int32 or int64 for index")
+    index = int64_index(index, "index_select(): Expected dtype int32 or int64 for index")
     n = index.numel()
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
@@ -345,7 +108,7 @@ def _vector(name: str, index: Tensor) -> Tensor:
             f"{name}_(): Index is supposed to be a vector, but got dim: {index.ndim} with type:"
             f" {index.dtype.letter} and size: {sizes(entry.shape(index))}"
         )
-    return _int64(
+    return int64_index(
         index,
         f"{name}_(): Expected dtype int32/int64 for index but got: {index.dtype.letter}",
     )
@@ -445,13 +208,11 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     >>> jitgrad.index_fill(jitgrad.zeros(3), 0, jitgrad.tensor([0, 2]), 7).tolist()
     [7.0, 0.0, 7.0]
     """
-    from jitgrad.tensor import Tensor
-
     x = entry.shape(input)
     d = wrap_dim(dim, len(x))
     index = _vector("index_fill", index)
-    if not isinstance(value, Tensor):
-        value = _number(input, value)
+    if not is_tensor(value):
+        value = number_like(input, value)
     elif value.ndim:
         raise RuntimeError(
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
@@ -535,7 +296,7 @@ def embedding(
     w = entry.shape(weight)
     if len(w) != 2:
         raise RuntimeError("'weight' must be 2-D")
-    indices = _int64(
+    indices = int64_index(
         indices,
         "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long,"
         f" Int; but got torch.{indices.dtype.letter}Tensor instead (while checking arguments for"
@@ -569,19 +330,13 @@ def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     x, m = entry.shape(input), entry.shape(mask)
     if x != m:
-        common = broadcast_shapes(x, m)
+        common = broadcast_shapes(m, x)
         input = input if x == common else expand(input, common)
         mask = mask if m == common else expand(mask, common)
-    positions = _from_numpy(np.flatnonzero(mask._array()))
+    positions = nonzero_positions(mask)
     n = positions.numel()
     attributes = (1, input.numel(), n, 1, 0)
     return record.explicit(MASKED_SELECT, (input, positions), (n,), attributes)
-
-
-def _from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    from jitgrad.creation import from_numpy
-
-    return from_numpy(array)
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False, out: None = None) -> Any:
@@ -593,10 +348,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False, out: None = None) -> Any:
     >>> jitgrad.nonzero(jitgrad.tensor([[0, 3], [4, 0]])).tolist()
     [[0, 1], [1, 0]]
     """
-    array = input.detach()._array()
+    x = input.detach()
     if as_tuple:
-        return tuple(_from_numpy(i) for i in np.atleast_1d(array).nonzero())
-    return _from_numpy(np.ascontiguousarray(np.argwhere(array)))
+        return unbind(nonzero_positions(x if x.ndim else unsqueeze(x, 0), True), 1)
+    return nonzero_positions(x, True)
 
 
 def argwhere(input: Tensor) -> Tensor:
@@ -628,7 +383,7 @@ def repeat_interleave(
     >>> jitgrad.repeat_interleave(jitgrad.tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
-    from jitgrad.tensor import Tensor
+    from jitgrad.creation import from_numpy
 
     if dim is None:
         input, dim = flatten(input), 0
@@ -636,7 +391,7 @@ def repeat_interleave(
     d = wrap_dim(dim, len(x))
     if not x:
         return repeat_interleave(unsqueeze(input, 0), repeats, 0)
-    times = repeats._array() if isinstance(repeats, Tensor) else np.asarray(repeats)
+    times = repeats._array() if is_tensor(repeats) else np.asarray(repeats)
     if times.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if (times < 0).any():
@@ -646,11 +401,9 @@ def repeat_interleave(
             "repeats must have the same size as input along dim, but got repeats.size(0) ="
             f" {times.size} and input.size({d}) = {x[d]}"
         )
-    return index_select(input, d, _from_numpy(np.repeat(np.arange(x[d]), times)))
+    return index_select(input, d, from_numpy(np.repeat(np.arange(x[d]), times)))
 
 
-scatter_ = _inplace(scatter)
-scatter_add_ = _inplace(scatter_add)
-index_add_ = _inplace(index_add)
-index_copy_ = _inplace(index_copy)
-index_fill_ = _inplace(index_fill)
+index_add_ = in_place(index_add)
+index_copy_ = in_place(index_copy)
+index_fill_ = in_place(index_fill)

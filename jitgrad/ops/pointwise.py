@@ -97,14 +97,14 @@ pointwise(
     "where((x == 0) & (z >= 0), 0, g * (y * log(x)))",
     only="no_int",
 )
-pointwise("pow_int", "Pow", "ipow(x, z)", only="no_float")
+pointwise("pow_int", "Pow", "ipow(x, z)", only="no_float no_bool")
 # The same with a tensor as exponent, which PyTorch counts as another node.
 pointwise("pow_tensor", "Pow1", BY_NAME["pow"].forward, *BY_NAME["pow"].vjps, only="no_int")
 pointwise("pow_half", "Pow", "sqrt(x)", "g * (0.5 / y)")
 pointwise("pow_inverse", "Pow", "1 / x", "-g * (1 / (x * x))")
 pointwise("sqrt", "Sqrt", "sqrt(x)", "g / (2 * y)", rule="float")
 pointwise("rsqrt", "Rsqrt", "1 / sqrt(x)", "-0.5 * g * (y * y * y)", rule="float")
-pointwise("abs", "Abs", "abs(x)", "g * sign(x)")
+pointwise("abs", "Abs", "abs(x)", "g * sign(x)", only="no_bool")
 pointwise("sign", "Sign", "sign(x)", "0")
 pointwise("lerp", "Lerp", "where(abs(u) < 0.5, x + u * (z - x), z - (z - x) * (1 - u))",
           "g * (1 - u)", "g * u", "g * (z - x)", only="no_int")
@@ -168,5 +168,5 @@ for _name, _formula in {
 for _name, _formula in {"bitwise_and": "x & z", "bitwise_or": "x | z", "bitwise_xor": "x ^ z"}.items():
     pointwise(_name, _name, _formula, only="no_float")
 pointwise("bitwise_not", "bitwise_not", "~x", only="no_float no_bool")
-pointwise("bitwise_left_shift", "bitwise_left_shift", "x << z", only="no_float no_bool")
-pointwise("bitwise_right_shift", "bitwise_right_shift", "x >> z", only="no_float no_bool")
+pointwise("bitwise_left_shift", "bitwise_left_shift", "lshift(x, z)", only="no_float no_bool")
+pointwise("bitwise_right_shift", "bitwise_right_shift", "rshift(x, z)", only="no_float no_bool")

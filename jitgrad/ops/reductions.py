@@ -7,6 +7,7 @@ elements of a lane, or the name of a kernel.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import reduce
 from operator import or_
 from collections.abc import Sequence
@@ -176,23 +177,29 @@ def prod(
 
 def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """Largest element over dims; equal ones share the gradient evenly."""
+    _need_elements("amax", input, dim)
     return record.lanes(AMAX, input, dim, keepdim)
 
 
 def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """Smallest element over dims; equal ones share the gradient evenly."""
+    _need_elements("amin", input, dim)
     return record.lanes(AMIN, input, dim, keepdim)
+
+
+def _need_elements(name: str, input: Tensor, dim: Any) -> None:
+    if (dim is None or dim == ()) and input.numel() == 0:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+            " Specify the reduction dim with the 'dim' argument."
+        )
 
 
 def _extreme(
     name: str, whole: Op, where: Op, pair: str, input: Tensor, dim: Any, keepdim: bool
 ) -> Any:
     if dim is None:
-        if input.numel() == 0:
-            raise RuntimeError(
-                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
-                " Specify the reduction dim with the 'dim' argument."
-            )
+        _need_elements(name, input, None)
         return record.lanes(whole, input)
     from jitgrad.tensor import Tensor
 
@@ -200,12 +207,13 @@ def _extreme(
         from jitgrad.ops import elementwise
 
         return getattr(elementwise, pair)(input, dim)
+    d = wrap_dim(dim, input.ndim)
     if input.ndim == 0:
-        wrap_dim(dim, 0)
         indices = record.lanes(where, input)
         return ValuesAndIndices(record.lanes(whole, input), indices)
-    indices = record.lanes(where, input.detach(), dim, True)
-    d = wrap_dim(dim, input.ndim)
+    if input.shape[d] == 0:
+        raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+    indices = record.lanes(where, input.detach(), d, True)
     values = record.explicit(TAKE_EXTREME[name], (input, indices), indices.shape, (d,))
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
@@ -322,6 +330,8 @@ def norm(
     dtype: dtypes.dtype | None = None,
 ) -> Tensor:
     """Vector ``p``-norm over all elements or dims; its gradient where the norm is 0 is 0."""
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"norm(): there are no matrix norms here but the Frobenius norm, got p={p!r}")
     order = 2.0 if p is None or p == "fro" else float(p)
     if order < 0 or order == math.inf:
         names = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
@@ -335,6 +345,8 @@ def norm(
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along dims, without overflow."""
+    if dim is None:
+        raise TypeError("logsumexp(): argument 'dim' (position 2) must be tuple of ints, not NoneType")
     x = input if input.dtype.is_floating_point else input.to(default_dtype())
     return record.lanes(LOGSUMEXP, x, dim, keepdim)
 
@@ -348,6 +360,11 @@ def default_dtype() -> dtypes.dtype:
 
 def _soft(op: Op, input: Tensor, dim: int | None, dtype: dtypes.dtype | None) -> Tensor:
     if dim is None:
+        warnings.warn(
+            f"Implicit dimension choice for {op.name} has been deprecated. Change the call to include"
+            " dim=X as an argument.",
+            stacklevel=3,
+        )
         dim = 0 if input.ndim in (0, 1, 3) else 1
     return record.lanes(op, _floating(input, dtype), dim)
 

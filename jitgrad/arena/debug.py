@@ -1,0 +1,153 @@
+"""Debug mode (``JITGRAD_DEBUG=1``): every invariant of the arena is checked after each call.
+
+Counts are not trusted but counted again, from the rows themselves: a reference too many is a leak, one too
+few is a use after free before it happens.  Freed buffers are filled with NaN by the storage pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import header
+from jitgrad.arena.inspect import rows, storages
+from jitgrad.ops.table import OPS
+
+_ITEMSIZE = np.array([d.itemsize for d in dtypes.ALL])
+
+
+class ArenaError(AssertionError):
+    """An invariant of the arena does not hold."""
+
+
+def _need(condition: Any, what: str, numbers: Any = None) -> None:
+    if not np.all(condition):
+        which = "" if numbers is None else f" (rows or storages {np.asarray(numbers)[:8].tolist()})"
+        raise ArenaError(what + which)
+
+
+def _inputs(line: np.ndarray[Any, Any]) -> list[int]:
+    n = int(line[col.NIN])
+    if n <= col.MAX_INPUTS:
+        return [int(i) for i in line[col.INPUT : col.INPUT + n]]
+    import ctypes
+
+    return list((ctypes.c_int64 * n).from_address(int(line[col.MORE])))
+
+
+def check() -> None:
+    """Check every invariant; raises ArenaError with the row or storage at fault.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> from jitgrad.arena import debug
+    >>> x = jitgrad.ones(3)
+    >>> debug.check()
+    """
+    table, stores = rows(), storages()
+    live = np.flatnonzero(table[:, col.GEN] % 2 == 1)
+    used = np.flatnonzero(stores[:, col.S_GEN] % 2 == 1)
+    _need(len(live) == header[col.H_ROW_LIVE], "live rows are miscounted")
+    _need(len(used) == header[col.H_STORE_LIVE], "live storages are miscounted")
+    _check_free_list(table[:, col.NEXT], int(header[col.H_ROW_FREE]), table[:, col.GEN], "rows")
+    _check_free_list(
+        stores[:, col.S_NEXT], int(header[col.H_STORE_FREE]), stores[:, col.S_GEN], "storages"
+    )
+    lines = table[live]
+    _check_geometry(live, lines, stores)
+    _check_references(live, lines, len(table))
+    _check_storages(lines, stores, used)
+
+
+def _check_free_list(after: Any, head: int, gen: Any, what: str) -> None:
+    free = (gen % 2 == 0).tolist()
+    after = after.tolist()
+    seen = 0
+    while head != col.NONE:
+        _need(free[head], f"a live number is on the free list of {what}", [head])
+        seen += 1
+        _need(seen <= len(after), f"the free list of {what} is a circle")
+        head = after[head]
+    _need(seen == sum(free), f"a free number is not on the free list of {what}")
+
+
+def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
+    ndim, dtype = lines[:, col.NDIM], lines[:, col.DTYPE]
+    _need((ndim >= 0) & (ndim <= col.MAX_DIMS), "a row has too many dims", live)
+    _need((dtype >= 0) & (dtype < len(dtypes.ALL)), "a row has an unknown dtype", live)
+    _need((lines[:, col.OP] >= 0) & (lines[:, col.OP] < len(OPS)), "a row has an unknown op", live)
+    dims = np.arange(col.MAX_DIMS) < ndim[:, None]
+    shape = np.where(dims, lines[:, col.SHAPE : col.SHAPE + col.MAX_DIMS], 1)
+    stride = np.where(dims, lines[:, col.STRIDE : col.STRIDE + col.MAX_DIMS], 0)
+    _need(shape.prod(1) == lines[:, col.NUMEL], "a row's element count does not match its shape", live)
+    held = (lines[:, col.STORAGE] != col.NONE) & (lines[:, col.NUMEL] > 0)
+    storage = lines[held, col.STORAGE]
+    _need(stores[storage, col.S_GEN] % 2 == 1, "a row shows a storage that was freed", live[held])
+    last = lines[held, col.OFFSET] + ((shape[held] - 1) * stride[held]).sum(1)
+    reach = (last + 1) * _ITEMSIZE[dtype[held]]
+    # Borrowed memory may be strided: its size counts elements, not the reach.
+    own = stores[storage, col.S_CLASS] != col.NONE
+    _need(
+        reach[own] <= stores[storage[own], col.S_BYTES], "a row reaches past its storage", live[held][own]
+    )
+    _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
+
+
+def _check_references(live: Any, lines: Any, total: int) -> None:
+    refs = np.zeros(total, np.int64)
+    uses = np.zeros(total, np.int64)
+    alive = np.zeros(total, bool)
+    alive[live] = True
+    for number, line in zip(live.tolist(), lines, strict=True):
+        saved = int(line[col.SAVED])
+        for i, j in enumerate(_inputs(line)):
+            if j == col.NONE:
+                continue
+            _need(0 <= j < total and alive[j], "a row's input was freed", [number, j])
+            refs[j] += 1
+            if i < col.MAX_INPUTS and saved & (1 << i):
+                uses[j] += 1
+        if saved & col.SAVED_OUT:
+            uses[number] += 1
+        grad = int(line[col.GRAD])
+        if grad != col.NONE:
+            _need(0 <= grad < total and alive[grad], "a row's gradient was freed", [number, grad])
+            refs[grad] += 1
+            uses[grad] += 1
+        if line[col.OWNER] != 0:
+            refs[number] += 1
+            uses[number] += 1
+    wrong = live[refs[live] != lines[:, col.REFS]]
+    _need(len(wrong) == 0, "reference counts are wrong", wrong)
+    wrong = live[uses[live] != lines[:, col.USES]]
+    _need(len(wrong) == 0, "use counts are wrong", wrong)
+    gone = live[(lines[:, col.USES] > 0) & (lines[:, col.STORAGE] == col.NONE)]
+    _need(len(gone) == 0, "a value was freed while it is still used", gone)
+
+
+def _check_storages(lines: Any, stores: Any, used: Any) -> None:
+    held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE]
+    refs = np.bincount(held, minlength=len(stores))
+    wrong = used[refs[used] != stores[used, col.S_REFS]]
+    _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
+    own = used[stores[used, col.S_CLASS] != col.NONE]
+    _need(
+        stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted"
+    )
+    _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
+
+
+def checked(entry: Callable[..., Any]) -> Callable[..., Any]:
+    """An entry that checks the arena after every call that came to an end."""
+
+    def call(*args: Any) -> Any:
+        result = entry(*args)
+        check()
+        return result
+
+    return call

@@ -1,0 +1,93 @@
+"""What ops on index tensors share: rows of the table, what their arguments are, in-place versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import entry
+from jitgrad.ops import record
+from jitgrad.ops.table import BY_NAME, KERNEL, Op, register
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+_KERNELS = "jitgrad.kernels.positions:"
+COUNT_NONZERO = register(
+    Op("count_nonzero", "CountNonzero", KERNEL, 1, _KERNELS + "count_nonzero")
+)
+NONZERO = register(Op("nonzero", "Nonzero", KERNEL, 1, _KERNELS + "nonzero"))
+
+_tensor_class: Any = None
+
+
+def tensor_class() -> Any:
+    """The class Tensor, which can't be imported where ops are defined."""
+    global _tensor_class
+    if _tensor_class is None:
+        from jitgrad.tensor import Tensor
+
+        _tensor_class = Tensor
+    return _tensor_class
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a Tensor."""
+    return isinstance(value, _tensor_class or tensor_class())
+
+
+def copy_into(x: Tensor, value: Any) -> Tensor:
+    """Give ``x`` the elements of a Tensor, broadcast and converted, or a number; returns ``x``."""
+    return record.pointwise_(BY_NAME["copy"], x, value)
+
+
+def number_like(x: Tensor, value: Any) -> Tensor:
+    """A number as a Tensor without dims, in the dtype of ``x``."""
+    return copy_into(entry.new(x.dtype.code, tensor_class()), value)
+
+
+def nonzero_positions(x: Tensor, coordinates: bool = False) -> Tensor:
+    """Flat positions (n) of the elements that are not zero, or their coordinates (n, dims); int64."""
+    n = entry.item(record.explicit(COUNT_NONZERO, (x,), (), dtype=dtypes.int64))
+    shape = (n, x.ndim) if coordinates else (n,)
+    return record.explicit(NONZERO, (x,), shape, (int(coordinates),), dtype=dtypes.int64)
+
+
+# ---------------------------------------------------------------- ops on index tensors
+def index_op(name: str, node: str, forward: str, dx: str, dsource: str | None = None) -> Op:
+    """An op on (input, index) or (input, index, source); gradients but `whole_dx` read the index."""
+    vjps: tuple[str | None, ...] = (dx, None)
+    needs: tuple[int, ...] = (0 if dx.endswith(":whole_dx") else 2, 0)
+    if dsource is not None:
+        vjps, needs = (*vjps, dsource), (*needs, 2)
+    return register(Op(name, node, KERNEL, len(vjps), forward, vjps, needs))
+
+
+def int64_index(index: Tensor, error: str) -> Tensor:
+    """An index as int64; raises RuntimeError for other dtypes than int64 and int32."""
+    code = entry.word(index, col.DTYPE)
+    if code == dtypes.int64.code:
+        return index
+    if code != dtypes.int32.code:
+        raise RuntimeError(error)
+    return index.to(dtypes.int64)
+
+
+def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The in-place method of a function: its first argument takes over the result, with its history."""
+
+    def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        new = function(input, *args, **kwargs)
+        if not new.requires_grad:
+            return copy_into(input, new)
+        if input.is_leaf and input.requires_grad:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        return record.rebase(input, new)
+
+    method.__name__ = method.__qualname__ = f"{function.__name__}_"
+    method.__doc__ = f"`{function.__name__}` in place; returns ``input``."
+    return method
