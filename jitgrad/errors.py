@@ -199,6 +199,13 @@ def _view_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     )
 
 
+def _stale(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "this view was taken before its base was modified by an inplace operation that autograd recorded,"
+        " so it has an old history; take the view again after the modification"
+    )
+
+
 def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return RuntimeError(
         f"element {a} of tensors does not require grad and does not have a grad_fn"
@@ -237,6 +244,7 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_VIEW_INPLACE: _view_inplace,
     col.X_INDEX: _index,
     col.X_ROOT: _root,
+    col.X_STALE: _stale,
     col.X_SCALAR: _scalar,
 }
 

@@ -106,7 +106,7 @@ _TWO = {
     "mul": (f(3, 4), f(3, 4)),
     "div": (f(3, 4), pos(3, 4)),
     "true_divide": (f(3), pos(3)),
-    "floor_divide": (f(6), pos(6)),
+    "floor_divide": (f(6, grad=False), f(6, grad=False)),  # has no gradient in PyTorch; zeros here
     "remainder": (f(6), pos(6)),
     "fmod": (f(6), pos(6)),
     "pow": (pos(3, 4), f(3, 4)),
@@ -163,8 +163,9 @@ for _symbol, _op in {
         if _number is True and _symbol in ("-", "**"):
             # PyTorch refuses to subtract bools, and fails internally in the gradient of True ** x.
             continue
-        add(f"x {_symbol} {_number}", lambda t, x, o=_op, n=_number: o(x, n), pos(4))
-        add(f"{_number} {_symbol} x", lambda t, x, o=_op, n=_number: o(n, x), pos(4))
+        _x = f(4, low=0.2, grad=_symbol not in ("//", "%"))
+        add(f"x {_symbol} {_number}", lambda t, x, o=_op, n=_number: o(x, n), _x)
+        add(f"{_number} {_symbol} x", lambda t, x, o=_op, n=_number: o(n, x), _x)
         add(f"ints {_symbol} {_number}", lambda t, x, o=_op, n=_number: o(x, n), i(4, low=1))
         add(f"{_number} {_symbol} ints", lambda t, x, o=_op, n=_number: o(n, x), i(4, low=1))
 for _exponent in (0, 1, 2, 3, 4, -1, -2, 0.5, -0.5, 2.0, 1.7):

@@ -144,7 +144,6 @@ def execute(program, leaves, ours):
             z = pool[b % len(pool)]
             if z.ndim in (1, 2) and x.shape[-1] == z.shape[0]:
                 made, is_fresh = x @ z, True
-                made = made if ours else np.asarray(made)
         elif kind == "inplace" and fresh[i]:
             z = pool[b % len(pool)]
             if z is not x and tuple(z.shape) in (tuple(x.shape), ()):
@@ -153,7 +152,8 @@ def execute(program, leaves, ours):
             k = len(leaves) + b % (len(pool) - len(leaves))
             del pool[k], fresh[k]
         if made is not None:
-            pool.append(made)
+            # NumPy gives numbers for 0-dim results, which cannot be changed in place.
+            pool.append(made if ours else np.asarray(made))
             fresh.append(is_fresh)
     return pool
 

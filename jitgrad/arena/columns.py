@@ -34,6 +34,7 @@ NEXT        next row of the free list; also links rows that wait to be released
 LOCAL       position in the backward pass that reached the row last
 PASS        number of that backward pass
 GEN         how often the row number was given out; odd while it is alive
+MADE        for a view: the storage's history count when it was taken (``NONE``: of no interest)
 ==========  ====================================================================================
 """
 
@@ -72,6 +73,7 @@ NEXT = 58
 LOCAL = 59
 PASS = 60
 GEN = 61
+MADE = 62
 ROW_WORDS = 64
 
 #: name -> (first word, words): the table above, for the debug checks, the tests and `Columns`.
@@ -102,6 +104,7 @@ ROW_COLUMNS = {
     "local": (LOCAL, 1),
     "pass": (PASS, 1),
     "gen": (GEN, 1),
+    "made": (MADE, 1),
 }
 
 SAVED_OUT = 16
@@ -132,7 +135,8 @@ S_VERSION = 3  # counts in-place changes
 S_CLASS = 4  # size class of the pool, or NONE for borrowed memory
 S_OWNER = 5  # Python object that owns borrowed memory, else 0
 S_GEN = 6  # odd while the number is in use
-S_NEXT = 7  # next number of the free list
+S_NEXT = 7  # next number of the free list; while in use: S_HISTORY
+S_HISTORY = 7  # in-place changes that autograd recorded: views taken before have an old history
 STORE_WORDS = 8
 
 # ---------------------------------------------------------------- the header
@@ -270,6 +274,7 @@ X_INDEX = 22  # index out of range
 X_STATUS = 23  # a kernel returned a status
 X_ROOT = 24  # backward of a tensor without history
 X_SCALAR = 26  # backward of several elements without a gradient
+X_STALE = 27  # a view that was taken before its base was changed in place under autograd
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

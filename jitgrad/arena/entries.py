@@ -39,6 +39,7 @@ from jitgrad.arena.columns import (
     H_FLOAT_TYPE,
     H_LIST,
     H_LIST_CAP,
+    MADE,
     MAX_DIMS,
     NDIM,
     NONE,
@@ -62,10 +63,12 @@ from jitgrad.arena.columns import (
     X_TYPE,
 )
 from jitgrad.arena.python import (
+    current,
     failed,
     fault,
     no_memory,
     operand,
+    operands_current,
     ready,
     set_tensor_row,
     tensor_row,
@@ -150,6 +153,8 @@ def pointwise(self, args, n):
         if not operand(H, a[i + 1], i):
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
+    if not operands_current(H, n - 1):
+        return failed(H)
     return result(H, record_pointwise(H, as_int(a[0]), n - 1))
 
 
@@ -508,6 +513,8 @@ def pointwise_(self, args, n):
         if not operand(H, a[i + 1], i):
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
+    if not operands_current(H, n - 1):
+        return failed(H)
     r = record_inplace(H, as_int(a[0]), n - 1)
     if r == NONE:
         return failed(H)
@@ -522,7 +529,8 @@ def replaced(H, obj, r):
         q = row_at(H, r)
         # The Tensor's own properties stay with it, not with the row of the old value.
         row_at(H, old)[OWNER] = 0
-        q[FLAGS] |= row_at(H, old)[FLAGS] & (F_VIEW)
+        q[FLAGS] |= row_at(H, old)[FLAGS] & F_VIEW
+        q[MADE] = row_at(H, old)[MADE]
         set_tensor_row(H, obj, r)
         drop(H, old)
     incref(obj)
@@ -551,7 +559,7 @@ def view(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H):
+    if not ready(H) or not current(H, r):
         return failed(H)
     if n - 2 > MAX_DIMS:
         fault(H, X_DIMS, n - 2, 0, 0)
@@ -576,7 +584,7 @@ def lanes(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H):
+    if not ready(H) or not current(H, r):
         return failed(H)
     kind = as_int(a[2])
     ndim = row_at(H, r)[NDIM]
@@ -620,6 +628,8 @@ def explicit(self, args, n):
         if r == NONE:
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
+        if not current(H, r):
+            return failed(H)
         rows[i] = r
     ndim = as_int(a[4 + count])
     if ndim > MAX_DIMS:
@@ -654,6 +664,8 @@ def convert(self, args, n):
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     if not ready(H):
+        return failed(H)
+    if not current(H, r):
         return failed(H)
     dtype = as_int(a[1])
     if kernel_of(H, FIRST_CAST + dtype, row_at(H, r)[DTYPE]) == 0:

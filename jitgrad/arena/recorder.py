@@ -59,6 +59,7 @@ from jitgrad.arena.columns import (
     R_SUM,
     R_TRUTH,
     REFS,
+    S_HISTORY,
     S_REFS,
     S_VERSION,
     SAVED,
@@ -319,6 +320,8 @@ def cast_operands(H, n, dtype, masks):
                 if cast == NONE:
                     return False
                 row_at(H, cast)[FLAGS] |= F_IMPLICIT
+                if h[C_TEMP + i] == 1:
+                    drop(H, r)
                 h[C_ROW + i] = cast
                 h[C_TEMP + i] = 1
     return True
@@ -545,6 +548,11 @@ def record_inplace(H, op, n):
         if spare == NONE:
             return no_memory(H)
         target = spare
+    if grad and not keep_old_values(H, op, n, r):
+        if spare != NONE:
+            drop(H, spare)
+        release_temps(H)
+        return NONE
     if grad:
         out = row_new(H)
         if out == NONE:
@@ -584,15 +592,40 @@ def record_inplace(H, op, n):
         q[STORAGE] = p[STORAGE]
         q[FLAGS] = p[FLAGS] & (F_CONTIGUOUS | F_VIEW)
         store(H, p[STORAGE])[S_REFS] += 1
+        store(H, p[STORAGE])[S_HISTORY] += 1
         attach(H, out, op, n)
-        # A value that was saved for backward but has just been overwritten: its version is the one
-        # before, so backward will notice.
-        q = row_at(H, out)
-        for i in range(n):
-            if q[SAVED] & (1 << i) and row_at(H, q[INPUT + i])[STORAGE] == p[STORAGE]:
-                q[VERSION + i] -= 1
     release_temps(H)
     return out
+
+
+@jit
+def keep_old_values(H, op, n, r):
+    """Copy those operands whose old value backward will read and that row ``r`` is about to overwrite.
+
+    The copy is recorded as one, so gradients flow through it; PyTorch saves a clone in its place.
+    False after a fault.
+    """
+    h = words(H)
+    o = at(words(h[H_OPS]), op * O_WORDS)
+    storage = row_at(H, r)[STORAGE]
+    needs = 0
+    for i in range(n):
+        if h[C_KIND + i] == KIND_TENSOR and o[O_DIFF] & (1 << i):
+            if row_at(H, h[C_ROW + i])[FLAGS] & F_REQUIRES_GRAD:
+                needs |= o[O_NEEDS + i]
+    for i in range(n):
+        if needs & (1 << i) and h[C_KIND + i] == KIND_TENSOR and h[C_TEMP + i] == 0:
+            if row_at(H, h[C_ROW + i])[STORAGE] == storage:
+                dtype = row_at(H, h[C_ROW + i])[DTYPE]
+                if kernel_of(H, FIRST_CAST + dtype, dtype) == 0:
+                    return False
+                copy = cast_row(H, h[C_ROW + i], dtype)
+                if copy == NONE:
+                    return False
+                row_at(H, copy)[FLAGS] |= F_IMPLICIT
+                h[C_ROW + i] = copy
+                h[C_TEMP + i] = 1
+    return True
 
 
 @jit

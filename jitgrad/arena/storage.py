@@ -30,6 +30,7 @@ from jitgrad.arena.columns import (
     S_CLASS,
     S_DATA,
     S_GEN,
+    S_HISTORY,
     S_NEXT,
     S_OWNER,
     S_REFS,
@@ -121,7 +122,7 @@ def slot_new(H):
     p[S_REFS] = 1
     p[S_VERSION] = 0
     p[S_OWNER] = 0
-    p[S_NEXT] = NONE
+    p[S_HISTORY] = 0
     h[H_STORE_LIVE] += 1
     return s
 

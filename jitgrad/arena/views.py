@@ -17,6 +17,7 @@ from jitgrad.arena.columns import (
     FLAGS,
     H_GRAD_MODE,
     INPUT,
+    MADE,
     MAX_DIMS,
     NDIM,
     NIN,
@@ -25,6 +26,7 @@ from jitgrad.arena.columns import (
     OFFSET,
     OP,
     REFS,
+    S_HISTORY,
     S_REFS,
     SHAPE,
     STORAGE,
@@ -87,6 +89,7 @@ def view_begin(H, r, op):
     q[STORAGE] = p[STORAGE]
     store(H, p[STORAGE])[S_REFS] += 1
     q[FLAGS] = F_VIEW
+    q[MADE] = NONE if op == OP_DETACH else store(H, p[STORAGE])[S_HISTORY]
     if op != OP_DETACH and h_records(H, p):
         q[OP] = op
         q[NIN] = 1

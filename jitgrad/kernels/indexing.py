@@ -47,6 +47,30 @@ def set_strides(strides, p, contiguous):
             strides[d] = 0
 
 
+@jit
+def within(names, n, K):
+    """Whether ``n`` indices are all from 0 to below K."""
+    low = 0
+    high = -1
+    for j in range(n):
+        low = min(low, names[j])
+        high = max(high, names[j])
+    return low >= 0 and high < K
+
+
+@jit
+def complain(H, names, n, d, K):
+    """X_INDEX, with the first wrong index as its detail."""
+    h = words(H)
+    h[H_DETAIL] = d
+    h[H_DETAIL + 2] = K
+    for k in range(n):
+        j = n - 1 - k
+        if names[j] < 0 or names[j] >= K:
+            h[H_DETAIL + 1] = names[j]
+    return X_INDEX
+
+
 def _walk(dtype: int, action: int) -> Any:
     """Jitted: do one thing at each place of an index; 0, X_INDEX or X_MEMORY.
 
@@ -67,6 +91,11 @@ def _walk(dtype: int, action: int) -> Any:
             t[0] = plus(t[0], q[0])
 
     @jit
+    def run(t, q, names, n, step, along, across):
+        for j in range(n):
+            act(at(t, j * along + names[j] * step), at(q, j * across))
+
+    @jit
     def walk(H, index, d, K, target, plain):
         p = row_at(H, index)
         if p[NUMEL] == 0:
@@ -81,6 +110,9 @@ def _walk(dtype: int, action: int) -> Any:
         q = pointer(plain)
         last = max(p[NDIM] - 1, 0)
         inner = p[SHAPE + last] if p[NDIM] > 0 else 1
+        # Strides as locals: read through a pointer they would be loaded anew at each place.
+        step = ts[d]
+        across = qs[last]
         along = 0 if d == last else ts[last]
         status = 0
         for row in range(p[NUMEL] // inner):
@@ -96,17 +128,11 @@ def _walk(dtype: int, action: int) -> Any:
                 of += c * qs[e]
                 if e != d:
                     to += c * ts[e]
-            for j in range(inner):
-                i = positions[row * inner + j]
-                if i < 0 or i >= K:
-                    if status == 0:
-                        h = words(H)
-                        h[H_DETAIL] = d
-                        h[H_DETAIL + 1] = i
-                        h[H_DETAIL + 2] = K
-                        status = X_INDEX
-                else:
-                    act(at(t, to + j * along + i * ts[d]), at(q, of + j * qs[last]))
+            names = at(positions, row * inner)
+            if within(names, inner, K):
+                run(at(t, to), at(q, of), names, inner, step, along, across)
+            elif status == 0:
+                status = complain(H, names, inner, d, K)
         done(H, spare)
         return status
 

@@ -35,15 +35,16 @@ def sum_(dtype: int) -> Kernel:
     truth = ALL[dtype].name == "bool"
     size = ITEM[dtype]
 
-    @jit_sum
-    def run(a, n):
-        if floating:
-            return sum64(a, n) if is64 else sum32(a, n)
+    # Not one function with both: its result would be a float64, in which large integers are rounded.
+    @jit
+    def whole(a, n):
         total = 0
         p = pointer(a)
         for i in range(n):
             total += (p[i] != 0) if truth else p[i]
         return total
+
+    run = (sum64 if is64 else sum32) if floating else whole
 
     @jit
     def add_row(acc, a, n):

@@ -58,34 +58,46 @@ def nonzero(dtype: int) -> Kernel:
     pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     @jit
-    def coordinates(y, q, i):
-        for k in range(q[NDIM]):
-            d = q[NDIM] - 1 - k
-            up = i // q[SHAPE + d]
-            y[d] = i - up * q[SHAPE + d]
-            i = up
+    def flat(y, x, size, n):
+        """Write where ``x`` is not zero; how many were written."""
+        found = 0
+        i = 0
+        # Every position is written and only those that count are kept: a branch on random data costs
+        # more than it saves.
+        while i < size and found < n:
+            y[found] = i
+            found += x[i] != ty(0)
+            i += 1
+        return found
+
+    @jit
+    def coordinates(y, q, n):
+        """Turn ``n`` flat positions into as many rows of coordinates, from the last to the first."""
+        for r in range(n):
+            k = n - 1 - r
+            i = y[k]
+            for e in range(q[NDIM]):
+                d = q[NDIM] - 1 - e
+                up = i // q[SHAPE + d]
+                y[k * q[NDIM] + d] = i - up * q[SHAPE + d]
+                i = up
 
     def kernel(H, out):
         p = row_at(H, out)
         r = input_at(p, 0)
         q = row_at(H, r)
+        if p[NUMEL] == 0:
+            return 0
         source, spare = dense(H, r)
         if source == 0:
             return X_MEMORY
-        x = pointer(source)
         y = words(data_of(H, out))
         n = p[SHAPE]
-        found = 0
-        for i in range(q[NUMEL]):
-            if x[i] != ty(0) and found < n:
-                if p[ATTR] != 0:
-                    coordinates(at(y, found * q[NDIM]), q, i)
-                else:
-                    y[found] = i
-                found += 1
-        width = q[NDIM] if p[ATTR] != 0 else 1
-        for i in range(found * width, n * width):
+        found = flat(y, pointer(source), q[NUMEL], n)
+        for i in range(found, n):
             y[i] = 0
+        if p[ATTR] != 0:
+            coordinates(y, q, n)
         done(H, spare)
         return 0
 

@@ -7,6 +7,7 @@ the views show (`jitgrad.ops.subscripts` sorts that out).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
@@ -89,7 +90,7 @@ INDEX_PUT = register(
 #: Writes into the memory of its first input; what it returns means nothing.
 INDEX_PUT_ = register(Op("index_put_", "IndexPut", KERNEL, 3, _KERNELS + "index_put_"))
 
-_SELECT = SELECT.number
+_SELECT, _INT64 = SELECT.number, dtypes.int64.code
 _NO_DIMS = (
     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to"
     " convert a 0-dim tensor to a number"
@@ -137,6 +138,19 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             return record.view(SELECT, x, 0, index)
     if kind is slice:
         return sliced(x, 0, index)
+    if kind is tuple:
+        if len(index) == 2 and type(index[0]) is int and type(index[1]) is int:
+            try:
+                return entry.view(_SELECT, entry.view(_SELECT, x, 0, index[0]), 0, index[1])
+            except Fault:
+                pass  # `parse` knows what to say
+    elif is_tensor(index) and entry.word(index, col.DTYPE) == _INT64:
+        # One tensor for the first dim: minibatches, tables.
+        shape, picked = entry.shape(x), entry.shape(index)
+        if shape and picked:
+            block = shape[1:]
+            attributes = (1, shape[0], entry.word(index, col.NUMEL), prod(block), 1)
+            return record.explicit(INDEX, (x, index), picked + block, attributes)
     view, found = parse(x, index)
     if found:
         where = blocks(view, found)

@@ -11,6 +11,8 @@ from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record, views
+from jitgrad.ops.operands import is_tensor
+from jitgrad.ops.promotion import result_type
 from jitgrad.ops.table import KERNEL, Op, register
 
 if TYPE_CHECKING:
@@ -43,23 +45,21 @@ TRIU = _move("triu", "Triu")
 # ---------------------------------------------------------------- cat and stack
 def _sequence(name: str, tensors: Any) -> list[Tensor]:
     """The inputs in one dtype; raises TypeError for what is no sequence of Tensors."""
-    from jitgrad.tensor import Tensor
-
-    if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
+    if is_tensor(tensors) or not hasattr(tensors, "__iter__"):
         raise TypeError(
             f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors,"
             f" not {type(tensors).__name__}"
         )
     found = list(tensors)
+    code = None
+    mixed = False
     for i, x in enumerate(found):
-        if not isinstance(x, Tensor):
+        if not is_tensor(x):
             raise TypeError(
                 f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
             )
-    codes = {entry.word(x, col.DTYPE) for x in found}
-    if len(codes) > 1:
-        from jitgrad.ops.promotion import result_type
-
+        mixed |= code not in (None, code := entry.word(x, col.DTYPE))
+    if mixed:
         common = result_type(*found)
         found = [_promoted(x, common) for x in found]
     return found
@@ -112,24 +112,27 @@ def cat(
     if not found:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     shapes = [entry.shape(x) for x in found]
-    # PyTorch's legacy: a tensor of shape [0] may stand among others of any shape.
-    model = next((s for s in shapes if s != (0,)), (0,))
-    for i, shape in enumerate(shapes):
-        if not shape:
-            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    if model == (0,):
-        return record.explicit(CAT, found, (0,), (0,))
+    model = shapes[0]
+    if () in shapes:
+        raise RuntimeError(
+            f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated"
+        )
+    if (0,) in shapes:
+        # PyTorch's legacy: a tensor of shape [0] may stand among others of any shape.
+        model = next((s for s in shapes if s != (0,)), (0,))
+        if model == (0,):
+            return record.explicit(CAT, found, (0,), (0,))
     ndim = len(model)
     d = views.wrap_dim(dim if axis is None else axis, ndim)
     total = 0
     for i, shape in enumerate(shapes):
-        if shape == (0,):
-            continue
-        if len(shape) != ndim:
-            raise RuntimeError(
-                f"Tensors must have same number of dimensions: got {ndim} and {len(shape)}"
-            )
         if shape != model:
+            if shape == (0,):
+                continue
+            if len(shape) != ndim:
+                raise RuntimeError(
+                    f"Tensors must have same number of dimensions: got {ndim} and {len(shape)}"
+                )
             for e, (want, have) in enumerate(zip(model, shape, strict=True)):
                 if want != have and e != d:
                     raise RuntimeError(

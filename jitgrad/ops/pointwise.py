@@ -149,11 +149,11 @@ pointwise("clamp", "Clamp", "minimum(maximum(x, z), u)", "where((x >= z) & (x <=
           "where((x < z) & (z < u), g, 0)", "where((x > u) | (u < z), g, 0)", only="no_bool")
 pointwise("clamp_min", "ClampMin", "maximum(x, z)", "where(x >= z, g, 0)", "where(x < z, g, 0)", only="no_bool")
 pointwise("clamp_max", "ClampMax", "minimum(x, z)", "where(x <= z, g, 0)", "where(x > z, g, 0)", only="no_bool")
-# A tie gives half to each.
+# A tie gives half to each; beside a NaN both get all of it, as in PyTorch.
 pointwise("maximum", "Maximum", "maximum(x, z)", "where(x == z, g / 2, where(x < z, 0, g))",
-          "where(x == z, g / 2, where(x < z, g, 0))")
+          "where(x == z, g / 2, where(x > z, 0, g))")
 pointwise("minimum", "Minimum", "minimum(x, z)", "where(x == z, g / 2, where(x > z, 0, g))",
-          "where(x == z, g / 2, where(x > z, g, 0))")
+          "where(x == z, g / 2, where(x < z, 0, g))")
 pointwise("where", "Where", "where(x, z, u)", None, "where(x, g, 0)", "where(x, 0, g)", masks="x")
 pointwise("masked_fill", "MaskedFill", "where(z, u, x)", "where(z, 0, g)", None, "where(z, g, 0)", rule="first", masks="z")
 

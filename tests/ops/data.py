@@ -1,0 +1,180 @@
+"""What the tests of pointwise ops know about each row: where to sample it, and what NumPy makes of it.
+
+A row of the op table without an entry here fails `test_pointwise.test_every_row_has_data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+Array = np.ndarray[Any, Any]
+Domain = tuple[float, float]
+
+ANY: Domain = (-2.5, 2.5)
+POSITIVE: Domain = (0.1, 4.0)
+UNIT: Domain = (-0.9, 0.9)
+
+
+@dataclass(frozen=True)
+class Data:
+    """How to test a row.
+
+    Attributes
+    ----------
+    reference : callable
+        The op in NumPy or SciPy, on arrays of one dtype.
+    domains : tuple of (float, float)
+        For each operand where samples lie.  For integers they are rounded.
+    ulps32, ulps : float
+        How far the result may be from the reference, in units of the last place (of float32, float64).
+    gap : float
+        Samples keep this distance from the integers and from one another, where the op has kinks: the
+        gradient is compared with finite differences.
+    integers : bool
+        Defined for integers only.
+    masks : tuple of int
+        Operands that are bool.
+    scale : float
+        Results are compared as if they were at least this large: terms that cancel leave the error of
+        the larger one.
+    """
+
+    reference: Callable[..., Any]
+    domains: tuple[Domain, ...] = (ANY,)
+    ulps32: float = 3
+    ulps: float = 5
+    gap: float = 0.0
+    integers: bool = False
+    masks: tuple[int, ...] = ()
+    scale: float = 0.0
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+
+TWO = (ANY, ANY)
+KINKS = {"gap": 0.05}
+
+DATA: dict[str, Data] = {
+    # copies
+    "clone": Data(lambda x: x, ulps32=0, ulps=0),
+    "copy": Data(lambda x, z: z, TWO, ulps32=0, ulps=0),
+    # arithmetic
+    "add": Data(np.add, TWO, 0.5, 0.5),
+    "add_scaled": Data(lambda x, z, u: x + u * z, (ANY, ANY, ANY), 1, 1, scale=4),
+    "sub": Data(np.subtract, TWO, 0.5, 0.5),
+    "sub_scaled": Data(lambda x, z, u: x - u * z, (ANY, ANY, ANY), 1, 1, scale=4),
+    "mul": Data(np.multiply, TWO, 0.5, 0.5),
+    "div": Data(np.divide, (ANY, POSITIVE), 0.5, 0.5),
+    "div_floor": Data(np.floor_divide, (ANY, (1.0, 1.2)), 0, 0, **KINKS),
+    "div_trunc": Data(lambda x, z: np.trunc(x / z), (ANY, (1.0, 1.2)), 0, 0, **KINKS),
+    "remainder": Data(np.remainder, (ANY, (1.0, 1.2)), 2, 2, **KINKS),
+    "fmod": Data(np.fmod, (ANY, (1.0, 1.2)), 0.5, 0.5, **KINKS),
+    "neg": Data(np.negative, ulps32=0, ulps=0),
+    "reciprocal": Data(np.reciprocal, (POSITIVE,), 0.5, 0.5),
+    "square": Data(np.square, ulps32=0.5, ulps=0.5),
+    "cube": Data(lambda x: x * x * x, ulps32=2),
+    "pow": Data(np.power, (POSITIVE, ANY), 3, 5),
+    "pow_int": Data(np.power, ((-5, 6), (0, 6)), integers=True),
+    "pow_tensor": Data(np.power, (POSITIVE, ANY), 3, 5),
+    "pow_half": Data(np.sqrt, (POSITIVE,), 0.5, 0.5),
+    "pow_inverse": Data(np.reciprocal, (POSITIVE,), 0.5, 0.5),
+    "sqrt": Data(np.sqrt, (POSITIVE,), 0.5, 0.5),
+    "rsqrt": Data(lambda x: 1 / np.sqrt(x), (POSITIVE,), 1.5, 1.5),
+    "abs": Data(np.abs, ulps32=0, ulps=0, **KINKS),
+    "sign": Data(np.sign, ulps32=0, ulps=0, **KINKS),
+    "lerp": Data(lambda x, z, u: x + u * (z - x), (ANY, ANY, (0.05, 0.95)), 2, 2, scale=4),
+    "addcmul": Data(lambda x, z, u, v: x + v * z * u, (ANY,) * 4, 2, 2, scale=16),
+    "addcdiv": Data(lambda x, z, u, v: x + v * (z / u), (ANY, ANY, POSITIVE, ANY), 2, 2, scale=64),
+    # exponentials and logarithms
+    "exp": Data(np.exp),
+    "exp2": Data(np.exp2),
+    "expm1": Data(np.expm1),
+    "log": Data(np.log, (POSITIVE,)),
+    "log2": Data(np.log2, (POSITIVE,)),
+    "log10": Data(np.log10, (POSITIVE,)),
+    "log1p": Data(np.log1p, ((-0.9, 4.0),)),
+    # trigonometric and hyperbolic
+    "sin": Data(np.sin),
+    "cos": Data(np.cos),
+    "tan": Data(np.tan, ((-1.2, 1.2),)),
+    "asin": Data(np.arcsin, (UNIT,)),
+    "acos": Data(np.arccos, (UNIT,)),
+    "atan": Data(np.arctan),
+    "sinh": Data(np.sinh),
+    "cosh": Data(np.cosh),
+    "tanh": Data(np.tanh),
+    # activations
+    "sigmoid": Data(_sigmoid),
+    "relu": Data(lambda x: np.maximum(x, 0), ulps32=0, ulps=0, **KINKS),
+    "erf": Data(special.erf),
+    "erfc": Data(special.erfc, ulps=8),
+    # rounding
+    "ceil": Data(np.ceil, ulps32=0, ulps=0, **KINKS),
+    "floor": Data(np.floor, ulps32=0, ulps=0, **KINKS),
+    "round": Data(np.rint, ulps32=0, ulps=0, gap=0.02),
+    "trunc": Data(np.trunc, ulps32=0, ulps=0, **KINKS),
+    # selection
+    "clamp": Data(
+        lambda x, z, u: np.minimum(np.maximum(x, z), u), (ANY, (-1.5, -0.2), (0.3, 1.5)), 0, 0, **KINKS
+    ),
+    "clamp_min": Data(np.maximum, TWO, 0, 0, **KINKS),
+    "clamp_max": Data(np.minimum, TWO, 0, 0, **KINKS),
+    "maximum": Data(np.maximum, TWO, 0, 0, **KINKS),
+    "minimum": Data(np.minimum, TWO, 0, 0, **KINKS),
+    "where": Data(np.where, ((0, 1), ANY, ANY), 0, 0, masks=(0,)),
+    "masked_fill": Data(lambda x, z, u: np.where(z, u, x), (ANY, (0, 1), ANY), 0, 0, masks=(1,)),
+    # comparisons and logic
+    "eq": Data(np.equal, TWO),
+    "ne": Data(np.not_equal, TWO),
+    "lt": Data(np.less, TWO),
+    "le": Data(np.less_equal, TWO),
+    "gt": Data(np.greater, TWO),
+    "ge": Data(np.greater_equal, TWO),
+    "logical_and": Data(np.logical_and, TWO),
+    "logical_or": Data(np.logical_or, TWO),
+    "logical_xor": Data(np.logical_xor, TWO),
+    "logical_not": Data(np.logical_not),
+    "isnan": Data(np.isnan),
+    "isinf": Data(np.isinf),
+    "isfinite": Data(np.isfinite),
+    "bitwise_and": Data(np.bitwise_and, ((-9, 9), (-9, 9)), integers=True),
+    "bitwise_or": Data(np.bitwise_or, ((-9, 9), (-9, 9)), integers=True),
+    "bitwise_xor": Data(np.bitwise_xor, ((-9, 9), (-9, 9)), integers=True),
+    "bitwise_not": Data(np.bitwise_not, ((-9, 9),), integers=True),
+    "bitwise_left_shift": Data(np.left_shift, ((-9, 9), (0, 9)), integers=True),
+    "bitwise_right_shift": Data(np.right_shift, ((-99, 99), (0, 9)), integers=True),
+    # casts
+    **{
+        f"to_{name}": Data(lambda x, t=name: x.astype(t), ulps32=0, ulps=0)
+        for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
+    },
+}
+
+
+def samples(name: str, shape: tuple[int, ...], dtype: str, seed: int = 0) -> list[Array]:
+    """Operands for a row, of one shape: floats in ``dtype``, integers in int64, masks in bool."""
+    data = DATA[name]
+    rng = np.random.default_rng([seed, *name.encode()])
+    found: list[Array] = []
+    for i, (low, high) in enumerate(data.domains):
+        if i in data.masks:
+            found.append(np.asarray(rng.random(shape) < 0.5))
+        elif data.integers or np.dtype(dtype).kind in "iu":
+            found.append(np.asarray(rng.integers(int(low), int(high) + 1, shape)).astype(dtype))
+        else:
+            x = rng.uniform(low, high, shape)
+            if data.gap:
+                # Away from the kinks: cells of 0.25, each operand in its own part of every cell.
+                width = 0.25 / (len(data.domains) + 1)
+                cells = np.floor(x / 0.25) * 0.25
+                x = cells + (i + 0.6) * width + (x - cells) * width
+            found.append(np.asarray(x).astype(dtype))
+    return found
