@@ -35,7 +35,7 @@ def set_default_dtype(d: DType) -> None:
     header[col.H_DEFAULT_DTYPE] = d.code
 
 
-def _class() -> type:
+def _class() -> type[Tensor]:
     from jitgrad.tensor import Tensor
 
     return Tensor

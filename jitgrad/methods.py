@@ -40,14 +40,13 @@ def attach() -> None:
                 source = elementwise.FUNCTIONS | elementwise.METHODS
             if name in source:
                 setattr(Tensor, name, source[name])
-    for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE}.items():
+    extra = {
+        "__matmul__": products.matmul,
+        "__rmatmul__": lambda self, other: products.matmul(other, self),
+        "where": lambda self, condition, other: elementwise.where(condition, self, other),
+    }
+    for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE, **extra}.items():
         setattr(Tensor, name, method)
-    Tensor.__matmul__ = products.matmul  # type: ignore[attr-defined]
-    Tensor.__rmatmul__ = lambda self, other: products.matmul(other, self)  # type: ignore[attr-defined]
-    Tensor.where = lambda self, condition, other: elementwise.where(  # type: ignore[attr-defined]
-        condition, self, other
-    )
-    Tensor.softmax = reductions.softmax  # type: ignore[attr-defined]
 
 
 attach()

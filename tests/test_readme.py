@@ -15,7 +15,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def block(mark: str) -> str:
     """Give the fenced block after a comment that begins with `mark`."""
-    found = re.search(rf"^<!-- {mark}[^\n]*-->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^<!-- {mark}[^\n]*-->\n```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+    )
     assert found is not None, mark
     return found[1]
 

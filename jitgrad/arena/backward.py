@@ -458,8 +458,8 @@ def wants(H, p, i):
 
 
 @jit
-def check_saved(H, p):
-    """Whether no saved value has been changed in place; stages a fault if one has."""
+def check_saved(H, p, r):
+    """Whether no saved value of row ``r`` has been changed in place; stages a fault if one has."""
     for i in range(min(p[NIN], MAX_INPUTS)):
         if p[SAVED] & (1 << i):
             version = store(H, row_at(H, p[INPUT + i])[STORAGE])[S_VERSION]
@@ -468,7 +468,7 @@ def check_saved(H, p):
     if p[SAVED] & SAVED_OUT:
         version = store(H, p[STORAGE])[S_VERSION]
         if version != p[OUTVER]:
-            return fault(H, X_VERSION, NONE, version, p[OUTVER])
+            return fault(H, X_VERSION, r, version, p[OUTVER])
     return 0
 
 
@@ -882,7 +882,7 @@ def run(H, ctx):
                 if accumulate(H, ctx, k) == NONE:
                     return NONE
             else:
-                if ready_to_run(H, p) == NONE or check_saved(H, p) == NONE:
+                if ready_to_run(H, p) == NONE or check_saved(H, p, r) == NONE:
                     return NONE
                 if p[FLAGS] & F_RETAIN and accumulate_copy(H, ctx, k) == NONE:
                     return NONE

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from jitgrad.arena.columns import (
     BLOCK,
+    H_CHUNK,
     H_PARALLEL,
     H_PARALLEL_FROM,
     H_PLAN,
+    H_POOL_THREADS,
     H_SCRATCH,
+    H_SPLIT,
     H_THREADS,
     MAX_DIMS,
     P_BASE,
@@ -33,7 +36,10 @@ from jitgrad.arena.columns import (
     P_STRIDES,
     SCRATCH,
 )
-from jitgrad.kernels.lowlevel import call2, call3, int16s, int32s, jit, uint8s, words
+from jitgrad.kernels.lowlevel import call2, call8, int16s, int32s, jit, uint8s, words
+
+#: Word of a thread's scratch where its status is left (the words before it are kernel arguments).
+STATUS = 60
 
 
 @jit
@@ -268,6 +274,37 @@ def drive_range(H, start, stop, thread):
 
 
 @jit
+def split(H, n):
+    """Run the plan on several threads, each a range of whole cache lines."""
+    h = words(H)
+    parts = min(h[H_THREADS], h[H_POOL_THREADS])
+    # Numba's parallel-for hands out iterations as a pointer that moves by a step: with base 0 and step 1
+    # the "pointer" that a chunk gets is the number of its first iteration.
+    h[H_SPLIT] = 0
+    h[H_SPLIT + 1] = parts
+    h[H_SPLIT + 2] = 1
+    args = H + H_SPLIT * 8
+    call8(h[H_PARALLEL], (h[H_CHUNK], args, args + 8, args + 16, H, 0, 1, parts))
+    status = 0
+    for k in range(parts):
+        status |= words(h[H_SCRATCH] + k * SCRATCH)[STATUS]
+    return status
+
+
+def chunk(args, dims, steps, H):
+    """Iterations of the parallel-for, called from its threads (without the GIL)."""
+    parts = words(H)[H_SPLIT + 1]
+    n = words(H + H_PLAN * 8)[P_N]
+    first = words(args)[0]
+    for k in range(first, first + words(dims)[0]):
+        start = n * k // parts // 64 * 64
+        stop = n if k == parts - 1 else n * (k + 1) // parts // 64 * 64
+        status = drive_range(H, start, stop, k)
+        words(words(H)[H_SCRATCH] + k * SCRATCH)[STATUS] = status
+    return 0
+
+
+@jit
 def drive(H):
     """Run the plan, split among threads from ``H_PARALLEL_FROM`` elements on."""
     h = words(H)
@@ -284,13 +321,8 @@ def drive(H):
         for j in range(plan[P_NIN] + 1):
             plan[P_STRIDES + j * MAX_DIMS] = plan[P_SIZE + j]
     if n >= h[H_PARALLEL_FROM] and h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
-        return call3(h[H_PARALLEL], (H, n, h[H_THREADS]))
+        return split(H, n)
     return drive_range(H, 0, n, 0)
-
-
-def drive_range_c(H, start, stop, thread):
-    """`drive_range` as a C function, for the threads of the parallel-for."""
-    return drive_range(H, start, stop, thread)
 
 
 assert P_STRIDES + P_OPERANDS * MAX_DIMS <= 128  # the plan's place in the header

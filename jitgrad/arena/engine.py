@@ -35,7 +35,7 @@ ENTRIES = (
 ).split()
 #: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
 ROUTINES = {
-    "drive_range": ("jitgrad.arena.driver:drive_range_c", 4, col.H_DRIVE_RANGE),
+    "chunk": ("jitgrad.arena.driver:chunk", 4, col.H_CHUNK),
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
     "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
     "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
@@ -246,10 +246,10 @@ _STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PYTHON)
 
 
 def load_parallel() -> None:
-    """Load the parallel-for, which needs Numba's threading layer."""
+    """Launch Numba's threads; only the parallel-for of its threading layer is used, by address."""
     from jitgrad.kernels import parallel
 
-    header[col.H_PARALLEL] = parallel.address(int(header[col.H_DRIVE_RANGE]))
+    header[col.H_PARALLEL], header[col.H_POOL_THREADS] = parallel.launch()
 
 
 def _close() -> None:

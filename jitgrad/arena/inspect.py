@@ -13,7 +13,7 @@ from jitgrad.arena.engine import header
 
 def _table(address: int, rows: int, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     raw = (ctypes.c_int64 * (rows * width)).from_address(address)
-    return np.frombuffer(raw, np.int64).reshape(rows, width)
+    return np.ctypeslib.as_array(raw).reshape(rows, width)
 
 
 def rows() -> np.ndarray[Any, np.dtype[np.int64]]:

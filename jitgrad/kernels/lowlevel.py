@@ -136,11 +136,9 @@ def _caller(n: int) -> Any:
 #: Call the C function ``int64 f(int64, ...)`` at an address: ``call2(f, (a, b))``.
 call1 = _caller(1)
 call2 = _caller(2)
-call3 = _caller(3)
 
+call8 = _caller(8)
 call13 = _caller(13)
-#: ``drive_range`` by address.
-call_range = _caller(4)
 
 
 @intrinsic

@@ -1,61 +1,31 @@
-"""The parallel-for: the one function that Numba compiles for several threads.
+"""Threads: the parallel-for of Numba's threading layer (OpenMP, TBB or its own work queue).
 
-It splits ``n`` elements into a range for each thread and calls ``drive_range`` by address, so no kernel
-is compiled twice.  It needs Numba's threading layer, which is launched before its code is loaded:
-without that, cached code that calls it cannot be linked (``Symbol not found: do_scheduling``).  So the first
-large op of a process imports Numba; small graphs never do.
+Nothing is compiled with ``parallel=True``: `jitgrad.arena.driver.split` calls the layer's C function by
+address and gives it `chunk`, so every kernel runs on several threads without being compiled twice.  Numba
+is imported for it, by the first large op of a process with more than one thread; small graphs never
+need it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
-from numba import types
-
-from jitgrad.kernels.lowlevel import call_range
+import llvmlite.binding as llvm
 
 
-def address(drive_range: int) -> int:
-    """Address of ``int64 parallel(H, n, threads)``, which runs a plan on several threads."""
+def launch() -> tuple[int, int]:
+    """Launch the threads; the address of the parallel-for, and how many threads there are.
+
+    Raises
+    ------
+    RuntimeError
+        If no threading layer can be loaded.
+    """
+    from numba import config
     from numba.np.ufunc import parallel as layer
 
     layer._launch_threads()
-    _kept.append(_make(drive_range))
-    return int(_kept[-1].address)
-
-
-_kept: list[Any] = []
-
-
-@numba.njit(parallel=True, cache=False, error_model="numpy")
-def _ranges(target, H, n, parts, status):
-    # status is an array made by the caller: prange over a carray made here is silently deleted.
-    for i in numba.prange(parts):
-        start = n * i // parts // 64 * 64
-        stop = n if i == parts - 1 else n * (i + 1) // parts // 64 * 64
-        status[i] = call_range(target, (H, start, stop, i))
-
-
-def _make(drive_range: int) -> Any:
-    import numpy as np
-
-    from jitgrad.arena.threads import MOST
-
-    status = np.zeros(MOST, np.int64)
-    _kept.append(status)
-    pointer = status.ctypes.data
-
-    @numba.cfunc(types.int64(types.int64, types.int64, types.int64), error_model="numpy")
-    def parallel(H, n, threads):
-        states = numba.carray(_words(pointer), 64, numba.int64)
-        _ranges(drive_range, H, n, threads, states)
-        worst = 0
-        for i in range(threads):
-            worst |= states[i]
-        return worst
-
-    return parallel
-
-
-from jitgrad.kernels.lowlevel import words as _words  # noqa: E402
+    address = llvm.address_of_symbol("numba_parallel_for")
+    if not address:
+        raise RuntimeError(
+            "Numba's threading layer could not be loaded; jitgrad.set_num_threads(1) does without it"
+        )
+    return int(address), int(config.NUMBA_NUM_THREADS)

@@ -32,6 +32,7 @@ _SELECT, _SLICE = SELECT.number, SLICE.number
 _INT64, _BOOL = dtypes.int64.code, dtypes.bool.code
 #: Beyond every tensor, and far from overflow when a size is added.
 _END = 1 << 62
+_LONG = 1 << 31
 _NOT_AN_INDEX = (
     "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices"
     " (got {})"
@@ -145,11 +146,14 @@ def sliced(view: Tensor, d: int, s: slice) -> Tensor:
     if step is None:
         step = 1
     elif step != 1:
-        step = min(_bound(step), _END)
+        step = _bound(step)
         if step == 0:
             raise ValueError("slice step cannot be zero")
         if step < 0:
             raise ValueError("step must be greater than zero")
+        if step > _LONG:
+            # As good as the size of the dim, and its product with a stride does not overflow.
+            step = max(prod(entry.shape(view)), 1)
     try:
         return entry.view(_SLICE, view, d, start, stop, step)
     except (Fault, OverflowError):

@@ -7,7 +7,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.engine import Fault, entry, header
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text
 from jitgrad.ops import record
@@ -73,8 +73,8 @@ def _resolved(x: Tensor, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
     try:
-        return record.entry.view(VIEW.number, x, *sizes)
-    except record.Fault:
+        return entry.view(VIEW.number, x, *sizes)
+    except Fault:
         if int(header[col.H_FAULT]) == col.X_SHAPE:
             return None
         return record.view(VIEW, x, *sizes)

@@ -219,10 +219,7 @@ def test_assignment_of_a_tensor(name: str, layout: str) -> None:
     b = a.copy()
     values = np.arange(float(b[index].size)).reshape(b[index].shape)
     x[to_tensors(index)] = jitgrad.tensor(values)
-    if name in ("positions", "positions 2d", "list") or "apart" in name or "adjacent" in name:
-        # Where positions repeat, any of the values may stay; the last one does, as in NumPy.
-        pass
-    b[index] = values
+    b[index] = values  # where positions repeat the last value stays, as in NumPy
     np.testing.assert_array_equal(x.numpy(), b)
 
 
@@ -350,7 +347,7 @@ def test_gradients(name: str) -> None:
     arrays = [np.asarray(100.0 * k + np.arange(np.prod(s, dtype=int)).reshape(s)) for k, s in enumerate(shapes)]
     # Steps of 0.01 between elements, differences of 1: for max alone the order must survive.
     scale = 10.0 if name == "max" else 0.01
-    finite_differences(f, *(a * scale for a in arrays))
+    finite_differences(f, *(np.asarray(a * scale) for a in arrays))
 
 
 # ---------------------------------------------------------------- the relatives, against NumPy
@@ -451,7 +448,6 @@ g[None, True]
 g[L(True)]
 g[L(1)]
 g[L(1, dtype=T.int16)]
-g[L(1, dtype=T.uint8)] if T.__name__ == 'jitgrad' else g[L([1], dtype=T.bool)[0]]
 g[L([1, 0], dtype=T.uint8)]
 g[np.array([1], dtype=np.int16)]
 g[np.array([True, False])]
@@ -493,9 +489,9 @@ g.gather(1, L([[0]], dtype=T.int32))
 g.gather(1, T.empty(0, 7, dtype=T.int64))
 L(1.).gather(0, L([0, 0])), T.ones(3).gather(0, L(1))
 g.scatter(1, L([[0, 1]]), 1.)
-g.scatter(1, L([[0, 1]]), h)
+g.scatter(1, L([[0, 1, 1], [2, 0, 0]]), h)
 g.scatter(0, L([[0, 1, 0], [1, 0, 1]]), h)
-g.scatter_add(1, L([[0, 0], [1, 0]]), h)
+g.scatter_add(1, L([[0, 0, 1], [1, 0, 1]]), h)
 g.index_select(0, L([1, 1, 0]))
 g.index_select(1, L(0)), L(1.).index_select(0, L([0]))
 g.index_add(0, i, h, alpha=2)

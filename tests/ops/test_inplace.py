@@ -23,6 +23,8 @@ EXTRA = {"addcmul_": 3, "addcdiv_": 3}  # the factor is a keyword
 
 def operands(name: str) -> list[Any]:
     found = [jitgrad.from_numpy(x) for x in samples(name[:-1], (4, 5), "float64")]
+    if name == "masked_fill_":
+        found[2] = found[2][0, 0]
     return found[: EXTRA.get(name, len(found))]
 
 
