@@ -54,10 +54,11 @@ def torch(required: Required) -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
-    """Begin every test with the same random numbers."""
+    """Begin every test with the same random numbers and one thread: the tests run side by side."""
     import jitgrad
 
     jitgrad.manual_seed(0)
+    jitgrad.set_num_threads(1)
 
 
 @pytest.fixture
