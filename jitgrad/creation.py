@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,14 +46,12 @@ def _class() -> type[Tensor]:
 def _sizes(size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
         size = tuple(size[0])
-    sizes = tuple(n.__index__() for n in size)
+    sizes = tuple(index(n) for n in size)
     for n in sizes:
         if n < 0:
             raise RuntimeError(
                 f"Trying to create tensor with negative dimension {n}: {errors.sizes(sizes)}"
             )
-    if len(sizes) > col.MAX_DIMS:
-        raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
     return sizes
 
 
@@ -71,6 +71,8 @@ def _on_cpu(device: Any) -> None:
 
 
 def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+    if len(sizes) > col.MAX_DIMS:
+        raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
     return call(entry.new, dtype.code, _class(), *sizes)
 
 
@@ -187,6 +189,8 @@ def arange(
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
@@ -356,12 +360,12 @@ def _to_array(data: Any) -> np.ndarray[Any, Any]:
             "expected sequences of equal length at every dim; the data are ragged"
         ) from None
     except OverflowError:
-        raise RuntimeError("Overflow when unpacking long: an int does not fit into 64 bits") from None
+        raise ValueError("Overflow when unpacking long: an int does not fit into 64 bits") from None
     if array.dtype == object or array.dtype.kind not in "buif":
         if array.dtype.kind == "O" and array.size:
             bad = type(array.reshape(-1)[0]).__name__
             if bad == "int":
-                raise RuntimeError("Overflow when unpacking long: an int does not fit into 64 bits")
+                raise ValueError("Overflow when unpacking long: an int does not fit into 64 bits")
             raise TypeError(f"can't make a tensor of {bad} objects")
         raise TypeError(
             f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import creation, random
-from jitgrad.ops import elementwise, indexing, joining, products, reductions, views
+from jitgrad.ops import (
+    elementwise,
+    gathering,
+    indexing,
+    joining,
+    picking,
+    products,
+    reductions,
+    views,
+)
 from jitgrad.tensor import Tensor
 
 _METHODS = {
@@ -21,14 +30,29 @@ _METHODS = {
         "reshape flatten unflatten transpose swapaxes t permute movedim moveaxis squeeze unsqueeze expand"
         " broadcast_to select narrow diagonal unbind split chunk tensor_split"
     ).split(),
-    joining: "flip repeat tril triu roll".split(),
-    indexing: (
-        "gather scatter scatter_add index_select index_add take take_along_dim masked_select nonzero"
-        " index_put index_put_"
+    joining: "flip repeat tile tril triu roll".split(),
+    gathering: "gather take_along_dim scatter scatter_add".split(),
+    picking: (
+        "index_select index_add index_copy index_fill take masked_select nonzero argwhere"
+        " repeat_interleave"
     ).split(),
+    indexing: "index_put index_put_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
     random: "uniform_ normal_".split(),
 }
+
+
+def _matmul(self: Tensor, other: Any) -> Any:
+    if not isinstance(other, Tensor):
+        other = elementwise.as_operand(other)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+    return products.matmul(self, other)
+
+
+def _reflected_matmul(self: Tensor, other: Any) -> Any:
+    other = elementwise.as_operand(other)
+    return products.matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
 def attach() -> None:
@@ -41,8 +65,8 @@ def attach() -> None:
             if name in source:
                 setattr(Tensor, name, source[name])
     extra = {
-        "__matmul__": products.matmul,
-        "__rmatmul__": lambda self, other: products.matmul(other, self),
+        "__matmul__": _matmul,
+        "__rmatmul__": _reflected_matmul,
         "where": lambda self, condition, other: elementwise.where(condition, self, other),
     }
     for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE, **extra}.items():
@@ -53,10 +77,8 @@ attach()
 
 
 _NAMESPACE_ONLY = {
-    products: ["matmul"],
-    reductions: ["max", "min"],
     joining: "cat concat concatenate stack".split(),
-    indexing: "scatter".split(),
+    picking: ["embedding"],
 }
 
 

@@ -208,7 +208,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
 def _fill(self: Tensor, values: Any) -> Tensor:
     from jitgrad.ops.elementwise import copy_
 
-    return copy_(self, creation.from_numpy(np.ascontiguousarray(values, self.dtype.numpy)))
+    return copy_(self, creation.from_numpy(np.array(values, self.dtype.numpy)))
 
 
 def uniform_(

@@ -83,17 +83,13 @@ def _forward(text: str, weighted: bool, unit: bool) -> Maker:
         @jit
         def each(y, x, z, u, v, n, k, has_u, has_v):
             for i in range(n):
-                y[i] = value(
-                    x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k
-                )
+                y[i] = value(x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k)
 
         @jit_sum
         def total(x, z, u, v, n, k, has_u, has_v):
             added = 0.0
             for i in range(n):
-                added += value(
-                    x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k
-                )
+                added += value(x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k)
             return added
 
         @jit
@@ -155,9 +151,7 @@ def _backward(text: str, weighted: bool) -> Maker:
         @jit
         def same(dx, g, x, z, u, v, n, k, has_u, has_v):
             for i in range(n):
-                dx[i] = g * slope(
-                    x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k
-                )
+                dx[i] = g * slope(x[i], z[i], u[i] if has_u else ty(1), v[i] if has_v else ty(1), k)
 
         def kernel(H, args_):
             args = words(args_)
@@ -204,13 +198,13 @@ mse, mse_dx, mse_dz = _loss("(x - z) * (x - z)", "2 * (x - z)", "2 * (z - x)")
 l1, l1_dx, l1_dz = _loss("abs(x - z)", "sign(x - z)", "sign(z - x)")
 smooth_l1, smooth_l1_dx, smooth_l1_dz = _loss(
     "d = abs(x - z); where(d < k, 0.5 * d * d / k, d - 0.5 * k)",
-    "d = x - z; where(abs(d) >= k, sign(d), d / k)",
-    "d = z - x; where(abs(d) >= k, sign(d), d / k)",
+    "minimum(maximum((x - z) / k, -1), 1)",
+    "minimum(maximum((z - x) / k, -1), 1)",
 )
 huber, huber_dx, huber_dz = _loss(
     "d = abs(x - z); where(d <= k, 0.5 * d * d, k * (d - 0.5 * k))",
-    "d = x - z; where(abs(d) >= k, k * sign(d), d)",
-    "d = z - x; where(abs(d) >= k, k * sign(d), d)",
+    "minimum(maximum(x - z, -k), k)",
+    "minimum(maximum(z - x, -k), k)",
 )
 # Logarithms are held above -100 and the slope's denominator above 1e-12, as PyTorch does, so that a
 # probability of 0 or 1 gives neither an infinity nor a NaN.

@@ -20,7 +20,7 @@ from jitgrad.arena.columns import (
     X_MEMORY,
 )
 from jitgrad.arena.rows import data_of, input_at, row_at
-from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, jit, jit_sum, words
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, jit, jit_sum, words
 from jitgrad.kernels.reading import dense, done
 
 Kernel = Callable[[Any, Any], Any]

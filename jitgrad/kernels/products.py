@@ -44,9 +44,22 @@ def _gemm(dtype: int) -> Any:
     """
     pointer, ty = POINTERS[dtype], TYPES[dtype]
     floating = dtype >= FIRST_FLOAT
-    wide = TYPES[7] if floating else TYPES[5]
+    whole = TYPES[5]
+    wide = TYPES[7] if floating else whole
     slot = H_GEMM64 if ALL[dtype].name == "float64" else H_GEMM32
     size = ALL[dtype].itemsize
+
+    # Two functions: in one Numba would give ``total`` one type, and round large integers to float64.
+    @jit
+    def scaled(total, alpha, c, beta):
+        total = total * alpha
+        return total + wide(c) * beta if beta != 0.0 else total
+
+    @jit
+    def scaled_integer(total, alpha, c, beta):
+        return total * whole(alpha) + wide(c) * whole(beta)
+
+    finish = scaled if floating else scaled_integer
 
     @jit
     def loops(M, N, K, alpha, a, a0, a1, b, b0, b1, beta, c):
@@ -56,11 +69,7 @@ def _gemm(dtype: int) -> Any:
                 total = wide(0)
                 for k in range(K):
                     total += wide(A[i * a0 + k * a1]) * wide(B[k * b0 + j * b1])
-                if floating:
-                    total = total * alpha
-                    if beta != 0.0:
-                        total += wide(C[i * N + j]) * beta
-                C[i * N + j] = ty(total)
+                C[i * N + j] = ty(finish(total, alpha, C[i * N + j], beta))
 
     @jit
     def leading(rows, columns, s0, s1):

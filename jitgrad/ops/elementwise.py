@@ -24,7 +24,7 @@ _ADD, _SUB, _MUL, _DIV, _POW = (BY_NAME[n] for n in ("add", "sub", "mul", "div",
 assert _rows.__doc__
 
 
-def _tensor(value: Any) -> Any:
+def as_operand(value: Any) -> Any:
     """An operand that the recorder takes: NumPy numbers become Python's, arrays become Tensors."""
     if isinstance(value, np.generic):
         return value.item()
@@ -40,7 +40,7 @@ def record(op: Op, *operands: Any) -> Tensor:
     try:
         return entry.pointwise(op.number, *operands)
     except Fault:
-        return call(entry.pointwise, op.number, *[_tensor(o) for o in operands])
+        return call(entry.pointwise, op.number, *[as_operand(o) for o in operands])
 
 
 def record_(op: Op, *operands: Any) -> Tensor:
@@ -48,7 +48,7 @@ def record_(op: Op, *operands: Any) -> Tensor:
     try:
         return entry.pointwise_(op.number, *operands)
     except Fault:
-        return call(entry.pointwise_, op.number, *[_tensor(o) for o in operands])
+        return call(entry.pointwise_, op.number, *[as_operand(o) for o in operands])
 
 
 _NUMBERS = (float, int, bool)
@@ -92,7 +92,7 @@ def _method(op: Op) -> Callable[..., Tensor]:
         try:
             return entry.pointwise(number, self, other)
         except Fault:
-            return call(entry.pointwise, number, self, _tensor(other))
+            return call(entry.pointwise, number, self, as_operand(other))
 
     return binary
 
@@ -306,7 +306,7 @@ def pow(input: Any, exponent: Any) -> Tensor:  # noqa: A001 - PyTorch's name
     [4.0, 9.0]
     """
     _need_one_tensor("pow", input, exponent)
-    op, operands = _power(_tensor(input), _tensor(exponent))
+    op, operands = _power(as_operand(input), as_operand(exponent))
     return record(op, *operands)
 
 
@@ -494,7 +494,7 @@ def _operator(op: Op, swapped: bool = False) -> Callable[[Tensor, Any], Any]:
                 return entry.pointwise(number, other, self)
             return entry.pointwise(number, self, other)
         except Fault:
-            other = _tensor(other)
+            other = as_operand(other)
             if not _operand(other):
                 return NotImplemented
             if swapped:
@@ -511,11 +511,11 @@ def _operand(value: Any) -> bool:
 
 
 def _power_operator(self: Tensor, other: Any) -> Any:
-    return pow(self, other) if _operand(_tensor(other)) else NotImplemented
+    return pow(self, other) if _operand(as_operand(other)) else NotImplemented
 
 
 def _reflected_power(self: Tensor, other: Any) -> Any:
-    return pow(other, self) if _operand(_tensor(other)) else NotImplemented
+    return pow(other, self) if _operand(as_operand(other)) else NotImplemented
 
 
 def _invert(self: Tensor) -> Tensor:

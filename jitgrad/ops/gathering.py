@@ -23,9 +23,7 @@ GATHER = index_op("gather", "Gather", _KERNELS + "gather", _KERNELS + "gather_dx
 SCATTER = index_op(
     "scatter", "Scatter", _KERNELS + "scatter", _KERNELS + "scatter_dx", _KERNELS + "scatter_dsrc"
 )
-SCATTER_VALUE = index_op(
-    "scatter_value", "Scatter1", _KERNELS + "scatter", _KERNELS + "scatter_dx"
-)
+SCATTER_VALUE = index_op("scatter_value", "Scatter1", _KERNELS + "scatter", _KERNELS + "scatter_dx")
 SCATTER_ADD = index_op(
     "scatter_add",
     "ScatterAdd",
@@ -120,14 +118,14 @@ def take_along_dim(
     common = broadcast_shapes((*x[:d], 1, *x[d + 1 :]), (*i[:d], 1, *i[d + 1 :]))
     wide_x = (*common[:d], *x[d : d + 1], *common[d + 1 :])
     wide_i = (*common[:d], *i[d : d + 1], *common[d + 1 :])
-    input = input if wide_x == x else expand(input, wide_x)
-    indices = indices if wide_i == i else expand(indices, wide_i)
-    return gather(input, d, indices)
+    return gather(
+        input if wide_x == x else expand(input, wide_x),
+        d,
+        indices if wide_i == i else expand(indices, wide_i),
+    )
 
 
-def _scattered(
-    op: Op, input: Tensor, dim: int, index: Tensor, src: Tensor, number: bool
-) -> Tensor:
+def _scattered(op: Op, input: Tensor, dim: int, index: Tensor, src: Tensor, number: bool) -> Tensor:
     x, i, s = entry.shape(input), entry.shape(index), entry.shape(src)
     d = wrap_dim(dim, len(x))
     index = int64_index(index, "scatter(): Expected dtype int32/int64 for index")

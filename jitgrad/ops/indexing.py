@@ -198,25 +198,34 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         )
         raise TypeError(f"can't assign a {name} to a torch.{x.dtype.letter}Tensor")
     if type(index) is int:
-        _fill(getitem(x, index), value)
+        _fill(x, getitem(x, index), value)
         return
     view, found = parse(x, index)
     if found:
         _put(x, view, blocks(view, found), value, False)
     else:
-        _fill(view, value)
+        _fill(x, view, value)
 
 
-def _fill(view: Tensor, value: Any) -> None:
-    """Copy a value into a view."""
+def _fill(x: Tensor, view: Tensor, value: Any) -> None:
+    """Copy a value into a view of ``x`` (or ``x`` itself)."""
     if is_tensor(value):
         value = _without_ones(value, view.ndim)
     try:
         copy_into(view, value)
     except RuntimeError:
+        if grad_mode() and x.requires_grad and x.is_leaf:
+            raise _leaf(view is x) from None
         if is_tensor(value):
             expand(value.detach(), entry.shape(view))  # raises if that is what is wrong
         raise
+
+
+def _leaf(whole: bool) -> RuntimeError:
+    what = "a leaf" if whole else "a view of a leaf"
+    return RuntimeError(
+        f"{what} Variable that requires grad is being used in an in-place operation."
+    )
 
 
 def _without_ones(value: Tensor, ndim: int) -> Tensor:
@@ -259,23 +268,20 @@ def _put(x: Tensor, view: Tensor, where: Blocks, value: Any, accumulate: bool) -
     attributes = (*where.attributes, int(accumulate))
     if grad_mode() and (view.requires_grad or value.requires_grad):
         if x.requires_grad and x.is_leaf:
-            what = "a leaf" if view is x else "a view of a leaf"
-            raise RuntimeError(
-                f"{what} Variable that requires grad is being used in an in-place operation."
-            )
+            raise _leaf(view is x)
         new = record.explicit(INDEX_PUT, inputs, entry.shape(view), attributes)
         if view is x:
             record.rebase(x, new)
         else:
-            _fill(view, new)
+            _fill(x, view, new)
         return
     # What is read while the memory is written must not be that memory.
     storage = entry.word(view, col.STORAGE)
-    inputs = (
-        view,
-        *(t.detach().clone() if entry.word(t, col.STORAGE) == storage else t for t in inputs[1:]),
-    )
-    record.explicit(INDEX_PUT_, inputs, (0,), attributes)
+    read = [
+        t.detach().clone() if entry.word(t, col.STORAGE) == storage else t
+        for t in (where.positions, value)
+    ]
+    record.explicit(INDEX_PUT_, (view, *read), (0,), attributes)
 
 
 def _given(x: Tensor, indices: Sequence[Tensor | None]) -> Blocks:

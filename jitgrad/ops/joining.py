@@ -243,9 +243,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     if dims is None or dims == ():
         if len(steps) != 1:
-            raise RuntimeError(
-                f"shifts and dimensions must align. shifts: {len(steps)}, dims:0"
-            )
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(steps)}, dims:0")
         n = max(input.numel(), 1)
         return record.explicit(ROLL, (input,), entry.shape(input), (-1, steps[0] % n))
     places = (dims,) if isinstance(dims, int) else tuple(dims)
@@ -256,11 +254,12 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
             f"shifts and dimensions must align. shifts: {len(steps)}, dims:{len(places)}"
         )
     shape = entry.shape(input)
+    rolled = input
     for shift, dim in zip(steps, places, strict=True):
         d = views.wrap_dim(dim, len(shape))
         if shape:
-            input = record.explicit(ROLL, (input,), shape, (d, shift % max(shape[d], 1)))
-    return input
+            rolled = record.explicit(ROLL, (rolled,), shape, (d, shift % max(shape[d], 1)))
+    return rolled
 
 
 # ---------------------------------------------------------------- repeat

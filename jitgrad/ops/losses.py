@@ -62,6 +62,7 @@ def _record(
 # ---------------------------------------------------------------- regression
 def _pair(input: Tensor, target: Tensor, kernel: str) -> list[Tensor]:
     """Input and target in one shape (with PyTorch's warning if that takes broadcasting) and dtype."""
+    pair = [input, target]
     x, t = input.size(), target.size()
     if x != t:
         warnings.warn(
@@ -71,15 +72,14 @@ def _pair(input: Tensor, target: Tensor, kernel: str) -> list[Tensor]:
             stacklevel=3,
         )
         common = broadcast_shapes(x, t)
-        input = input if x == common else expand(input, common)
-        target = target if t == common else expand(target, common)
+        pair = [side if side.size() == common else expand(side, common) for side in pair]
     dtype = input.dtype
     if target.dtype is not dtype:
         dtype = result_type(input, target)
-        input, target = input.to(dtype), target.to(dtype)
+        pair = [side.to(dtype) for side in pair]
     if not dtype.is_floating_point:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtype.letter}'")
-    return [input, target]
+    return pair
 
 
 def _weighted(loss: Tensor, input: Tensor, weight: Tensor, how: int, over: Any) -> Tensor:
@@ -258,9 +258,7 @@ def binary_cross_entropy(
         inputs.append(expand(weight.detach(), common))
     dtype = input.dtype
     if not dtype.is_floating_point:
-        raise NotImplementedError(
-            f"\"binary_cross_entropy\" not implemented for '{dtype.letter}'"
-        )
+        raise NotImplementedError(f"\"binary_cross_entropy\" not implemented for '{dtype.letter}'")
     for other in inputs[1:]:
         if other.dtype is not dtype:
             raise RuntimeError(f"Found dtype {other.dtype.letter} but expected {dtype.letter}")

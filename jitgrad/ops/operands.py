@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 _KERNELS = "jitgrad.kernels.positions:"
-COUNT_NONZERO = register(
-    Op("count_nonzero", "CountNonzero", KERNEL, 1, _KERNELS + "count_nonzero")
-)
+COUNT_NONZERO = register(Op("count_nonzero", "CountNonzero", KERNEL, 1, _KERNELS + "count_nonzero"))
 NONZERO = register(Op("nonzero", "Nonzero", KERNEL, 1, _KERNELS + "nonzero"))
 
 _tensor_class: Any = None

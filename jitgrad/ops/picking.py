@@ -329,14 +329,11 @@ def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
     if mask.dtype is not dtypes.bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     x, m = entry.shape(input), entry.shape(mask)
-    if x != m:
-        common = broadcast_shapes(m, x)
-        input = input if x == common else expand(input, common)
-        mask = mask if m == common else expand(mask, common)
-    positions = nonzero_positions(mask)
+    common = x if x == m else broadcast_shapes(m, x)
+    source = input if x == common else expand(input, common)
+    positions = nonzero_positions(mask if m == common else expand(mask, common))
     n = positions.numel()
-    attributes = (1, input.numel(), n, 1, 0)
-    return record.explicit(MASKED_SELECT, (input, positions), (n,), attributes)
+    return record.explicit(MASKED_SELECT, (source, positions), (n,), (1, prod(common), n, 1, 0))
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False, out: None = None) -> Any:
@@ -386,7 +383,7 @@ def repeat_interleave(
     from jitgrad.creation import from_numpy
 
     if dim is None:
-        input, dim = flatten(input), 0
+        return repeat_interleave(flatten(input), repeats, 0)
     x = entry.shape(input)
     d = wrap_dim(dim, len(x))
     if not x:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jitgrad.dtypes import dtype
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.table import KERNEL, Op, register
@@ -34,9 +35,18 @@ LINEAR = _product(
 
 def _check_dtypes(a: Tensor, b: Tensor, what: str = "mat1 and mat2") -> None:
     if a.dtype is not b.dtype:
+        if not isinstance(a.dtype, dtype) or not isinstance(b.dtype, dtype):
+            raise _no_tensor(a, b)
         raise RuntimeError(
             f"expected {what} to have the same dtype, but got: {_c_name(a)} != {_c_name(b)}"
         )
+
+
+def _no_tensor(*operands: Any) -> TypeError:
+    from jitgrad.tensor import Tensor
+
+    kinds = [type(x).__name__ for x in operands if not isinstance(x, Tensor)]
+    return TypeError(f"the operands of a matrix product must be Tensors, not {kinds[0]}")
 
 
 _C_NAMES = {
@@ -210,7 +220,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> jitgrad.matmul(jitgrad.ones(4, 2, 3), jitgrad.ones(3)).shape
     jitgrad.Size([4, 2])
     """
-    na, nb = input.ndim, other.ndim
+    try:
+        na, nb = input.ndim, other.ndim
+    except AttributeError:
+        raise _no_tensor(input, other) from None
     if na == 2 and nb == 2:
         return mm(input, other)
     if na == 0 or nb == 0:

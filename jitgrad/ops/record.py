@@ -7,6 +7,7 @@ another thread's mode) in `engine.call`, so the ordinary call pays for a ``try``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena.engine import Fault, call, entry
@@ -77,13 +78,13 @@ def dims_mask(x: Tensor, dims: Any) -> int:
     from jitgrad.errors import dim_out_of_range
 
     if not isinstance(dims, (tuple, list)):
-        dims = (dims.__index__(),)
+        dims = (index(dims),)
     ndim = x.ndim
     if len(dims) == 0:
         return (1 << ndim) - 1
     mask = 0
     for dim in dims:
-        d = dim.__index__()
+        d = index(dim)
         n = max(ndim, 1)
         if not -n <= d < n:
             raise dim_out_of_range(d, n)

@@ -295,9 +295,10 @@ def blocks(view: Tensor, found: list[Found]) -> Blocks:
     first, span, positions, mask = found[0]
     last = first + span
     picked: tuple[int, ...]
+    rest: tuple[int, ...] = ()
     if len(found) == 1:
         # The usual case: the kernel checks the user's own tensor and wraps what is negative.
-        positions, negative, rest = indices[0], int(not mask), ()
+        positions, negative = indices[0], int(not mask)
         picked = entry.shape(positions)
     else:
         first, last, positions, picked, rest = _combined(shape, found, indices)
@@ -329,9 +330,7 @@ def _combined(
     picked = _broadcast([entry.shape(i) for i in indices])
     last = found[-1].dim + found[-1].span
     # PyTorch's rule: index tensors with a dim between them have their dims first.
-    adjacent = all(
-        a.dim + a.span == b.dim for a, b in zip(found[:-1], found[1:], strict=True)
-    )
+    adjacent = all(a.dim + a.span == b.dim for a, b in zip(found[:-1], found[1:], strict=True))
     first = found[0].dim if adjacent else 0
     inputs = []
     attributes = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ EXPAND = _view("expand", "Expand")
 DETACH = _view("detach", "Detach")
 ALIAS = _view("alias", "Alias")
 DIAGONAL = _view("diagonal", "Diagonal")
+
+
+#: More elements than any memory holds; sizes in bytes below it do not overflow.
+_MOST = 1 << 60
 
 
 def _ints(sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -249,6 +254,9 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
         )
     sources = [wrap_dim(d, ndim) for d in sources]
     places = [wrap_dim(d, ndim) for d in places]
+    for name, dims in (("source", sources), ("destination", places)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({dims})")
     order = [-1] * ndim
     for s, p in zip(sources, places, strict=True):
         order[p] = s
@@ -306,6 +314,8 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
                 f" non-singleton dimension {d}.  Target sizes: {sizes_text(wanted)}."
                 f"  Tensor sizes: {sizes_text(shape)}"
             )
+    if prod(wanted) >= _MOST and 0 not in shape:
+        raise RuntimeError(f"numel: integer multiplication overflow (shape {sizes_text(wanted)})")
     return record.view(EXPAND, input, *wanted)
 
 

@@ -28,7 +28,9 @@ def laid_out(layout: str, *shape: int) -> tuple[Any, Array]:
     if layout == "transposed":
         x = jitgrad.tensor(data(*shape[::-1])).permute(*range(len(shape) - 1, -1, -1))
     elif layout == "sliced":
-        x = jitgrad.tensor(data(*(2 * n + 1 for n in shape)))[tuple(slice(1, None, 2) for _ in shape)]
+        x = jitgrad.tensor(data(*(2 * n + 1 for n in shape)))[
+            tuple(slice(1, None, 2) for _ in shape)
+        ]
     elif layout == "expanded":
         x = jitgrad.tensor(data(*shape[1:])).expand(shape)
     else:

@@ -195,6 +195,11 @@ def test_integers(dtype: str) -> None:
     np.testing.assert_array_equal(found.numpy(), a @ b)
 
 
+def test_scaled_integers() -> None:
+    c, a, b = jitgrad.tensor([[10]]), jitgrad.tensor([[2, 3]]), jitgrad.tensor([[4], [5]])
+    assert jitgrad.addmm(c, a, b, beta=2, alpha=3).tolist() == [[89]]
+
+
 def test_large_integers_are_exact() -> None:
     big = (1 << 53) + 1
     assert jitgrad.tensor([big]).dot(jitgrad.tensor([1])).item() == big

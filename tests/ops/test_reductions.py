@@ -256,7 +256,8 @@ def test_exponentials_do_not_overflow() -> None:
     np.testing.assert_allclose(x.softmax(1).detach().numpy()[0], 0.5)
     np.testing.assert_allclose(x.log_softmax(1).detach().numpy()[0], -math.log(2), rtol=1e-6)
     jitgrad.logsumexp(x, 1).sum().backward()
-    np.testing.assert_allclose(x.grad.numpy().sum(1), 1, rtol=1e-6)
+    # exp(x - y) with y rounded to float32 at 1000, as in PyTorch
+    np.testing.assert_allclose(x.grad.numpy().sum(1), 1, rtol=1e-4)
 
 
 # ---------------------------------------------------------------- special values

@@ -178,10 +178,10 @@ def test_unbind_split_and_iteration_give_views() -> None:
         (lambda t: t.zeros(2, 3).diagonal(0, 1, 1), RuntimeError, "identical"),
         (lambda t: t.zeros(2, 3).flatten(1, 0), RuntimeError, "start_dim"),
         (lambda t: t.zeros(2, 3).unflatten(1, (2, 2)), RuntimeError, "multiply"),
-        (lambda t: t.zeros(2, 3).movedim((0, 1), 0), RuntimeError, "movedim"),
+        (lambda t: t.zeros(2, 3).movedim((0, 1), (0,)), RuntimeError, "movedim"),
         (lambda t: t.zeros(2, 3).movedim((0, 0), (0, 1)), RuntimeError, "movedim"),
-        (lambda t: t.zeros(2, 3).view(2.0, 3), TypeError, ""),
-        (lambda t: t.zeros(2, 3).transpose("a", 0), (TypeError, RuntimeError), ""),
+        (lambda t: t.zeros(2, 3).view(2.0, 3), TypeError, "."),
+        (lambda t: t.zeros(2, 3).transpose("a", 0), (TypeError, RuntimeError), "."),
     ],
 )
 def test_errors(call: Any, error: Any, words: str, torch: Any) -> None:

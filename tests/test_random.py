@@ -1,0 +1,134 @@
+"""Random tensors: seeds, states, ranges, and distributions by their moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **k: jitgrad.rand(5, **k),
+        lambda **k: jitgrad.randn(5, **k),
+        lambda **k: jitgrad.randint(0, 1000, (5,), **k),
+        lambda **k: jitgrad.randperm(50, **k),
+        lambda **k: jitgrad.normal(0.0, 1.0, (5,), **k),
+        lambda **k: jitgrad.bernoulli(jitgrad.full((50,), 0.5), **k),
+        lambda **k: jitgrad.zeros(5).uniform_(**k),
+        lambda **k: jitgrad.zeros(5).normal_(**k),
+    ],
+)
+def test_a_seed_repeats(make: Any) -> None:
+    jitgrad.manual_seed(7)
+    first, second = make(), make()
+    jitgrad.manual_seed(7)
+    assert jitgrad.equal(make(), first)
+    assert not jitgrad.equal(first, second)
+    a, b = (jitgrad.Generator().manual_seed(3) for _ in range(2))
+    assert jitgrad.equal(make(generator=a), make(generator=b))
+
+
+def test_generators_are_independent() -> None:
+    g = jitgrad.Generator()
+    assert g.manual_seed(5) is g
+    assert g.initial_seed() == 5
+    jitgrad.manual_seed(1)
+    wanted = jitgrad.rand(3)
+    jitgrad.manual_seed(1)
+    jitgrad.rand(3, generator=g)
+    assert jitgrad.equal(jitgrad.rand(3), wanted)
+    assert jitgrad.initial_seed() == 1
+    seeds = {jitgrad.Generator().seed() for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_states() -> None:
+    state = jitgrad.get_rng_state()
+    assert state.dtype is jitgrad.uint8
+    first = jitgrad.randn(4)
+    jitgrad.set_rng_state(state)
+    assert jitgrad.equal(jitgrad.randn(4), first)
+    g = jitgrad.Generator()
+    state = g.get_state()
+    first = jitgrad.randn(4, generator=g)
+    g.set_state(state)
+    assert jitgrad.equal(jitgrad.randn(4, generator=g), first)
+
+
+def test_every_process_draws_the_same() -> None:
+    """The streams are NumPy's PCG64: pinned, so that no version changes what a seed means unnoticed."""
+    jitgrad.manual_seed(0)
+    wanted = np.random.Generator(np.random.PCG64(0))
+    np.testing.assert_array_equal(jitgrad.rand(3).numpy(), wanted.random(3, np.float32))
+    np.testing.assert_array_equal(jitgrad.randn(3).numpy(), wanted.standard_normal(3, np.float32))
+
+
+def test_shapes_and_dtypes() -> None:
+    for make in (jitgrad.rand, jitgrad.randn):
+        assert make(2, 3).shape == make((2, 3)).shape == (2, 3)
+        assert make(()).shape == ()
+        assert make(0, 2).shape == (0, 2)
+        assert make(2).dtype is jitgrad.float32
+        assert make(2, dtype=jitgrad.float64).dtype is jitgrad.float64
+        with pytest.raises(RuntimeError, match="not implemented for 'Long'"):
+            make(2, dtype=jitgrad.int64)
+        with pytest.raises(RuntimeError, match="negative dimension"):
+            make(-2)
+    x = jitgrad.zeros(2, 3, dtype=jitgrad.float64)
+    assert jitgrad.rand_like(x).shape == (2, 3)
+    assert jitgrad.randn_like(x).dtype is jitgrad.float64
+    assert jitgrad.randint_like(jitgrad.zeros(4, dtype=jitgrad.int8), 3).dtype is jitgrad.int8
+    assert jitgrad.randint(5, (2,)).dtype is jitgrad.int64
+    assert jitgrad.randint(5, (2,), dtype=jitgrad.float32).dtype is jitgrad.float32
+    assert jitgrad.randperm(0).shape == (0,)
+
+
+def test_ranges() -> None:
+    x = jitgrad.rand(10_000)
+    assert 0 <= x.min().item()
+    assert x.max().item() < 1
+    n = jitgrad.randint(-3, 4, (10_000,))
+    assert sorted(set(n.tolist())) == list(range(-3, 4))
+    assert sorted(jitgrad.randperm(100).tolist()) == list(range(100))
+    u = jitgrad.zeros(10_000).uniform_(-2, 3)
+    assert -2 <= u.min().item() < -1.9
+    assert 2.9 < u.max().item() <= 3
+    with pytest.raises(RuntimeError, match="from=3 >= to=3"):
+        jitgrad.randint(3, 3, (1,))
+
+
+def test_moments() -> None:
+    n = 100_000
+    x = jitgrad.randn(n)
+    assert abs(x.mean().item()) < 0.02
+    assert abs(x.std().item() - 1) < 0.02
+    x = jitgrad.normal(2.0, 3.0, (n,))
+    assert abs(x.mean().item() - 2) < 0.05
+    assert abs(x.std().item() - 3) < 0.05
+    x = jitgrad.normal(jitgrad.tensor([0.0, 100.0]).expand(n, 2), 1.0)
+    assert abs(x.mean(0)[1].item() - 100) < 0.02
+    x = jitgrad.bernoulli(jitgrad.full((n,), 0.3))
+    assert abs(x.mean().item() - 0.3) < 0.01
+    assert set(x.tolist()) == {0.0, 1.0}
+    assert abs(jitgrad.rand(n).mean().item() - 0.5) < 0.01
+
+
+def test_filling_in_place() -> None:
+    x = jitgrad.zeros(4, 4)
+    part = x[::2, 1:3]
+    assert part.normal_(5, 0.1) is part
+    assert (part > 4).all()
+    assert (x[1::2] == 0).all()
+    w = jitgrad.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        w.uniform_()
+    with jitgrad.no_grad():
+        w.uniform_(1, 2)
+    assert (w >= 1).all()
+    assert w.requires_grad
+    assert jitgrad.rand(2, requires_grad=True).requires_grad
