@@ -87,7 +87,9 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     dims = np.arange(col.MAX_DIMS) < ndim[:, None]
     shape = np.where(dims, lines[:, col.SHAPE : col.SHAPE + col.MAX_DIMS], 1)
     stride = np.where(dims, lines[:, col.STRIDE : col.STRIDE + col.MAX_DIMS], 0)
-    _need(shape.prod(1) == lines[:, col.NUMEL], "a row's element count does not match its shape", live)
+    _need(
+        shape.prod(1) == lines[:, col.NUMEL], "a row's element count does not match its shape", live
+    )
     held = (lines[:, col.STORAGE] != col.NONE) & (lines[:, col.NUMEL] > 0)
     storage = lines[held, col.STORAGE]
     _need(stores[storage, col.S_GEN] % 2 == 1, "a row shows a storage that was freed", live[held])
@@ -96,7 +98,9 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     # Borrowed memory may be strided: its size counts elements, not the reach.
     own = stores[storage, col.S_CLASS] != col.NONE
     _need(
-        reach[own] <= stores[storage[own], col.S_BYTES], "a row reaches past its storage", live[held][own]
+        reach[own] <= stores[storage[own], col.S_BYTES],
+        "a row reaches past its storage",
+        live[held][own],
     )
     _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
 
@@ -139,9 +143,7 @@ def _check_storages(lines: Any, stores: Any, used: Any) -> None:
     wrong = used[refs[used] != stores[used, col.S_REFS]]
     _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
     own = used[stores[used, col.S_CLASS] != col.NONE]
-    _need(
-        stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted"
-    )
+    _need(stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted")
     _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
 
 

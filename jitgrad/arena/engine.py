@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +151,7 @@ def bind(tensor: type, slot: Any) -> None:
 def load_kernel(number: int, dtype: int, which: int) -> None:
     """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
     op = OPS[number]
+
     def build() -> list[tuple[Callable[..., Any], int]]:
         from jitgrad.ops.build import kernels_of
 

@@ -8,18 +8,10 @@ come from `jitgrad.engine`'s callers only and have been checked there; Tensors a
 from __future__ import annotations
 
 from jitgrad.arena.backward import (
-    B_N,
-    B_RETAIN,
-    B_ROOTS,
-    N_GRAD,
-    N_PENDING,
-    N_UNIFORM,
     context_free,
     context_new,
     discover,
-    give,
     heap_push,
-    node_at,
     reach,
     relabel,
     run,
@@ -28,24 +20,23 @@ from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
     F_REQUIRES_GRAD,
+    F_VIEW,
     FLAGS,
     GRAD,
+    H_ARGS,
     H_CLOSED,
     H_CONTEXT,
     H_FAULT,
-    H_NONE,
-    F_VIEW,
-    H_ARGS,
     H_FLOAT_TYPE,
     H_LIST,
     H_LIST_CAP,
+    H_NONE,
     MADE,
     MAX_DIMS,
     NDIM,
     NONE,
     NUMEL,
     OFFSET,
-    OP,
     OWNER,
     REFS,
     S_DATA,
@@ -62,6 +53,15 @@ from jitgrad.arena.columns import (
     X_SCALAR,
     X_TYPE,
 )
+from jitgrad.arena.gradients import (
+    B_N,
+    B_ROOTS,
+    N_PENDING,
+    give,
+    node_at,
+)
+from jitgrad.arena.inplace import record_inplace
+from jitgrad.arena.nodes import record_explicit, record_lanes
 from jitgrad.arena.python import (
     current,
     failed,
@@ -75,15 +75,7 @@ from jitgrad.arena.python import (
     wrap,
     wrap_as,
 )
-from jitgrad.arena.recorder import (
-    cast_row,
-    kernel_of,
-    parallel_ready,
-    record_explicit,
-    record_inplace,
-    record_lanes,
-    record_pointwise,
-)
+from jitgrad.arena.recorder import cast_row, kernel_of, parallel_ready, record_pointwise
 from jitgrad.arena.rows import (
     C_ATTR,
     C_SHAPE,
@@ -91,15 +83,19 @@ from jitgrad.arena.rows import (
     dense_row,
     drop,
     is_contiguous,
-    itemsize,
     keep,
     row_at,
     row_new,
-    unuse,
-    unref,
 )
 from jitgrad.arena.shapes import dense_copy
-from jitgrad.arena.storage import empty_pool, flush, storage_borrow, storage_new, storage_release, store
+from jitgrad.arena.storage import (
+    empty_pool,
+    flush,
+    storage_borrow,
+    storage_new,
+    storage_release,
+    store,
+)
 from jitgrad.arena.views import make_view, wrapped
 from jitgrad.kernels.lowlevel import (
     POINTERS,
@@ -395,7 +391,6 @@ def backward(self, args, n):
     """
     H = capsule_pointer(self, 0)
     a = words(args)
-    h = words(H)
     if not ready(H):
         return failed(H)
     ctx = context_new(H, as_int(a[0]))
@@ -598,9 +593,7 @@ def lanes(self, args, n):
         mask = as_int(a[3])
     attrs = at(h, C_ATTR)
     for i in range(5, n):
-        attrs[i - 5] = (
-            bits(as_double(a[i])) if words(a[i])[1] == h[H_FLOAT_TYPE] else as_int(a[i])
-        )
+        attrs[i - 5] = bits(as_double(a[i])) if words(a[i])[1] == h[H_FLOAT_TYPE] else as_int(a[i])
     if error_occurred() != 0:
         return 0
     keep_dims = as_int(a[4])

@@ -12,7 +12,6 @@ backward kernel writes the whole gradient in the layout of the input's (A, R, B)
 from __future__ import annotations
 
 from jitgrad.arena.columns import (
-    ATTR,
     DTYPE,
     F_CONTIGUOUS,
     FLAGS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     ATTR,
     DTYPE,
+    F_CONTIGUOUS,
     FLAGS,
     GEN,
     GRAD,
@@ -45,7 +46,6 @@ from jitgrad.arena.columns import (
     STORAGE,
     STRIDE,
     USES,
-    F_CONTIGUOUS,
 )
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.kernels.lowlevel import jit, raw_free, raw_realloc, words

@@ -42,7 +42,9 @@ def set_num_threads(n: int) -> None:
 
 def start() -> None:
     """Begin with as many threads as the process may run on."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     header[col.H_THREADS] = min(int(asked) if asked.isdigit() and int(asked) else count, MOST)
     if hasattr(os, "register_at_fork"):

@@ -46,7 +46,7 @@ from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import drop, is_contiguous, row_at, row_new
 from jitgrad.arena.storage import store
 from jitgrad.dtypes import FIRST_FLOAT
-from jitgrad.kernels.lowlevel import as_int, jit, words
+from jitgrad.kernels.lowlevel import jit, words
 from jitgrad.ops import views as ops
 
 GRAD_STRIDE = ATTR + VIEW_STRIDE

@@ -1,0 +1,239 @@
+"""Gradients on their way: what a node of a backward pass has received so far.  Jitted.
+
+A gradient is a storage in its row's shape, row-major, or a single element when it is the same everywhere
+(*uniform*: what ``sum`` sends down).  The first contribution is kept as it is, also when two rows share it;
+it is added to only while nobody else holds it.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.columns import (
+    DTYPE,
+    F_CONTIGUOUS,
+    FLAGS,
+    GRAD,
+    H_ADD32,
+    H_ADD64,
+    H_LANES,
+    LOCAL,
+    NDIM,
+    NONE,
+    NUMEL,
+    S_DATA,
+    S_REFS,
+    S_VERSION,
+    SHAPE,
+    STORAGE,
+    STRIDE,
+)
+from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
+from jitgrad.arena.python import no_memory
+from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
+from jitgrad.arena.shapes import FLOAT32, dense_copy
+from jitgrad.arena.storage import storage_new, storage_release, store
+from jitgrad.kernels.lowlevel import at, jit, words
+
+# A context.
+B_N = 0  # nodes reached
+
+B_CAP = 1
+
+B_NODES = 2  # address of the nodes
+
+B_HEAP_N = 3
+
+B_HEAP = 4  # address of the heap: pairs (sequence number, node)
+
+B_PASS = 5
+
+B_RETAIN = 6  # 1: keep what the graph saved
+
+B_NODE = 7  # node in progress, when stopped
+
+B_ROOTS = 8  # number of roots
+
+B_WORDS = 16
+
+# A node of a context.
+N_ROW = 0
+
+N_PENDING = 1  # edges through which a gradient can still come
+
+N_GRAD = 2  # storage of its gradient so far, or NONE
+
+N_UNIFORM = 3
+
+N_WORDS = 4
+
+NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
+
+
+@jit
+def node_at(ctx, k):
+    return words(words(ctx)[B_NODES] + k * (N_WORDS * 8))
+
+
+@jit
+def add_into(H, dtype, dst, a, a_uniform, b, b_uniform, numel):
+    """``dst = a + b`` over contiguous memory; ``dst`` may be ``a`` or ``b``."""
+    h = words(H)
+    size = itemsize(dtype)
+    shape = words(H + NUMEL_SCRATCH)
+    shape[0] = numel
+    plan_begin(H, h[H_ADD32] if dtype == FLOAT32 else h[H_ADD64], numel, 2, 1, shape)
+    plan_dense(H, 0, dst, size)
+    if a_uniform:
+        plan_const(H, 1, a, size)
+    else:
+        plan_dense(H, 1, a, size)
+    if b_uniform:
+        plan_const(H, 2, b, size)
+    else:
+        plan_dense(H, 2, b, size)
+    drive(H)
+
+
+@jit
+def copy_dense(H, dtype, dst, src, uniform, numel):
+    """``dst = src`` over contiguous memory."""
+    size = itemsize(dtype)
+    shape = words(H + NUMEL_SCRATCH)
+    shape[0] = numel
+    plan_begin(H, 0, numel, 1, 1, shape)
+    plan_dense(H, 0, dst, size)
+    if uniform:
+        plan_strided(H, 1, src, size, 0, shape, shape)
+    else:
+        plan_dense(H, 1, src, size)
+    drive(H)
+
+
+@jit
+def give(H, ctx, r, s, uniform):
+    """Add the gradient in storage ``s`` to what row ``r`` has; takes over the reference. NONE after a fault."""
+    node = node_at(ctx, row_at(H, r)[LOCAL])
+    have = node[N_GRAD]
+    if have == NONE:
+        node[N_GRAD] = s
+        node[N_UNIFORM] = uniform
+        return 0
+    p = row_at(H, r)
+    dtype = p[DTYPE]
+    size = itemsize(dtype)
+    both = node[N_UNIFORM] != 0 and uniform != 0
+    n = 1 if both else p[NUMEL]
+    if store(H, have)[S_REFS] == 1 and (both or node[N_UNIFORM] == 0):
+        out = have
+    elif store(H, s)[S_REFS] == 1 and (both or uniform == 0):
+        out = s
+    else:
+        out = storage_new(H, n * size)
+        if out == NONE:
+            storage_release(H, s)
+            return no_memory(H)
+    a = store(H, have)[S_DATA]
+    b = store(H, s)[S_DATA]
+    add_into(H, dtype, store(H, out)[S_DATA], a, node[N_UNIFORM], b, uniform, n)
+    if out != have:
+        storage_release(H, have)
+    if out != s:
+        storage_release(H, s)
+    node[N_GRAD] = out
+    node[N_UNIFORM] = 1 if both else 0
+    return 0
+
+
+@jit
+def share(H, s):
+    """One more holder of storage ``s``."""
+    store(H, s)[S_REFS] += 1
+    return s
+
+
+@jit
+def settle(H, ctx, k):
+    """Make the gradient of node ``k`` a full storage that nobody else holds; NONE after a fault."""
+    node = node_at(ctx, k)
+    s = node[N_GRAD]
+    if store(H, s)[S_REFS] == 1 and node[N_UNIFORM] == 0:
+        return s
+    p = row_at(H, node[N_ROW])
+    out = storage_new(H, p[NUMEL] * itemsize(p[DTYPE]))
+    if out == NONE:
+        return no_memory(H)
+    copy_dense(H, p[DTYPE], store(H, out)[S_DATA], store(H, s)[S_DATA], node[N_UNIFORM], p[NUMEL])
+    storage_release(H, s)
+    node[N_GRAD] = out
+    node[N_UNIFORM] = 0
+    return out
+
+
+@jit
+def fill_out(H, ctx, k):
+    """Make the gradient of node ``k`` full (not uniform), shared or not; NONE after a fault."""
+    node = node_at(ctx, k)
+    if node[N_UNIFORM] == 0:
+        return node[N_GRAD]
+    return settle(H, ctx, k)
+
+
+@jit
+def accumulate(H, ctx, k):
+    """Add node ``k``'s gradient to the ``.grad`` of its row; NONE after a fault."""
+    node = node_at(ctx, k)
+    r = node[N_ROW]
+    p = row_at(H, r)
+    g = p[GRAD]
+    numel = p[NUMEL]
+    dtype = p[DTYPE]
+    if g == NONE:
+        s = settle(H, ctx, k)
+        if s == NONE:
+            return NONE
+        g = row_new(H)
+        if g == NONE:
+            return no_memory(H)
+        p = row_at(H, r)
+        q = row_at(H, g)
+        q[DTYPE] = dtype
+        q[NUMEL] = numel
+        q[STORAGE] = s
+        q[FLAGS] = F_CONTIGUOUS
+        set_dense(q, p[NDIM], at(p, SHAPE))
+        p[GRAD] = g
+        node[N_GRAD] = NONE
+        return 0
+    q = row_at(H, g)
+    src = store(H, node[N_GRAD])[S_DATA]
+    store(H, q[STORAGE])[S_VERSION] += 1
+    if q[FLAGS] & F_CONTIGUOUS:
+        dst = data_of(H, g)
+        add_into(H, dtype, dst, dst, 0, src, node[N_UNIFORM], numel)
+        return 0
+    # A strided .grad, set by the user: add in a contiguous copy and scatter that back.
+    t = dense_copy(H, g)
+    if t == NONE:
+        return no_memory(H)
+    q = row_at(H, g)
+    d = store(H, t)[S_DATA]
+    add_into(H, dtype, d, d, 0, src, node[N_UNIFORM], numel)
+    plan_begin(H, 0, numel, 1, q[NDIM], at(q, SHAPE))
+    plan_strided(H, 0, data_of(H, g), itemsize(dtype), q[NDIM], at(q, SHAPE), at(q, STRIDE))
+    plan_dense(H, 1, d, itemsize(dtype))
+    drive(H)
+    storage_release(H, t)
+    return 0
+
+
+@jit
+def accumulate_copy(H, ctx, k):
+    """`accumulate` for a row that retains its gradient and still has to send it on."""
+    node = node_at(ctx, k)
+    s = share(H, node[N_GRAD])
+    uniform = node[N_UNIFORM]
+    done = accumulate(H, ctx, k)
+    if node[N_GRAD] != NONE:
+        storage_release(H, node[N_GRAD])
+    node[N_GRAD] = s
+    node[N_UNIFORM] = uniform
+    return done

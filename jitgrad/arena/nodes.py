@@ -1,0 +1,223 @@
+"""Recording everything that is not pointwise: ops along dims, and ops whose checks Python made.  Jitted."""
+
+from __future__ import annotations
+
+from jitgrad.arena.columns import (
+    ATTR,
+    DTYPE,
+    F_HOLDS,
+    F_REQUIRES_GRAD,
+    FLAGS,
+    H_ARGS,
+    H_DETAIL,
+    H_GRAD_MODE,
+    H_LIST,
+    H_OPS,
+    INPUT,
+    MAX_INPUTS,
+    MORE,
+    NDIM,
+    NIN,
+    NONE,
+    NUMEL,
+    O_BITS,
+    O_DIFF,
+    O_NEEDS,
+    O_RULE,
+    O_WORDS,
+    OB_NOT_EMPTY,
+    OB_SAME_SHAPE,
+    OP,
+    OUTVER,
+    REFS,
+    S_VERSION,
+    SAVED,
+    SAVED_OUT,
+    SHAPE,
+    STORAGE,
+    USES,
+    VERSION,
+    X_EMPTY,
+)
+from jitgrad.arena.lanes import A_FIRST, A_KEEP, A_MASK, L_ATTR, L_DST, L_X, lane_source
+from jitgrad.arena.promotion import lanes_dtype
+from jitgrad.arena.python import fault, no_memory
+from jitgrad.arena.recorder import attach, check_op_dtype, kernel_of, parallel_ready
+from jitgrad.arena.rows import (
+    C_KIND,
+    C_N,
+    C_NDIM,
+    C_ROW,
+    C_SHAPE,
+    C_TEMP,
+    KIND_TENSOR,
+    data_of,
+    dense_row,
+    drop,
+    input_at,
+    row_at,
+)
+from jitgrad.arena.storage import storage_release, store
+from jitgrad.dtypes import FIRST_FLOAT
+from jitgrad.kernels.lowlevel import at, call2, jit, raw_free, raw_malloc, words
+
+
+@jit
+def lanes_shape(H, p, mask, keep):
+    """Stage the shape that is left of row ``p`` without the dims in ``mask``."""
+    h = words(H)
+    n = 0
+    for d in range(p[NDIM]):
+        if mask & (1 << d):
+            if keep:
+                h[C_SHAPE + n] = 1
+                n += 1
+        else:
+            h[C_SHAPE + n] = p[SHAPE + d]
+            n += 1
+    h[C_NDIM] = n
+
+
+@jit
+def record_lanes(H, op, r, mask, keep, attrs, n):
+    """An op along the dims in ``mask`` of row ``r``, with ``n`` attributes; NONE after a fault."""
+    h = words(H)
+    o = at(words(h[H_OPS]), op * O_WORDS)
+    p = row_at(H, r)
+    dtype = p[DTYPE]
+    if not check_op_dtype(H, op, dtype):
+        return NONE
+    k = kernel_of(H, op, dtype)
+    if k == 0 or not parallel_ready(H, p[NUMEL]):
+        return NONE
+    if o[O_BITS] & OB_SAME_SHAPE:
+        h[C_NDIM] = p[NDIM]
+        for d in range(p[NDIM]):
+            h[C_SHAPE + d] = p[SHAPE + d]
+    else:
+        lanes_shape(H, p, mask, keep)
+    if o[O_BITS] & OB_NOT_EMPTY:
+        for d in range(p[NDIM]):
+            if mask & (1 << d) and p[SHAPE + d] == 0:
+                return fault(H, X_EMPTY, op, d, 0)
+    out = dense_row(H, lanes_dtype(o[O_RULE], dtype), h[C_NDIM], at(h, C_SHAPE))
+    if out == NONE:
+        return no_memory(H)
+    q = row_at(H, out)
+    args = at(h, H_ARGS)
+    copy = lane_source(H, r, mask, args)
+    if args[L_X] == 0:
+        drop(H, out)
+        return no_memory(H)
+    args[L_DST] = data_of(H, out)
+    q[ATTR + A_MASK] = mask
+    q[ATTR + A_KEEP] = keep
+    for i in range(n):
+        args[L_ATTR + i] = attrs[i]
+        q[ATTR + A_FIRST + i] = attrs[i]
+    status = 0
+    if q[NUMEL] > 0:
+        status = call2(k, (H, H + H_ARGS * 8))
+    if copy != NONE:
+        storage_release(H, copy)
+    if status != 0:
+        drop(H, out)
+        return no_memory(H)
+    q = row_at(H, out)
+    p = row_at(H, r)
+    h[C_N] = 1
+    h[C_KIND] = KIND_TENSOR
+    h[C_ROW] = r
+    h[C_TEMP] = 0
+    attach(H, out, op, 1)
+    return out
+
+
+# ---------------------------------------------------------------- any other op
+@jit
+def explicit_begin(H, dtype, n, ndim, shape):
+    """A row of that shape whose inputs are the ``n`` staged rows (H_LIST when more than MAX_INPUTS)."""
+    h = words(H)
+    out = dense_row(H, dtype, ndim, shape)
+    if out == NONE:
+        return no_memory(H)
+    p = row_at(H, out)
+    rows = words(h[H_LIST])
+    if n > MAX_INPUTS:
+        p[MORE] = raw_malloc(n * 8)
+        if p[MORE] == 0:
+            drop(H, out)
+            return no_memory(H)
+    p[NIN] = n
+    to = words(p[MORE]) if n > MAX_INPUTS else at(p, INPUT)
+    for i in range(n):
+        to[i] = rows[i]
+    return out
+
+
+@jit
+def explicit_end(H, out, op):
+    """Keep the inputs through which a gradient flows or whose value backward reads; forget the others."""
+    h = words(H)
+    p = row_at(H, out)
+    o = at(words(h[H_OPS]), op * O_WORDS)
+    n = p[NIN]
+    diff = False
+    saved = 0
+    if h[H_GRAD_MODE] != 0 and p[DTYPE] >= FIRST_FLOAT:
+        for i in range(n):
+            j = input_at(p, i)
+            slot = min(i, MAX_INPUTS - 1)
+            if o[O_DIFF] & (1 << slot) and row_at(H, j)[FLAGS] & F_REQUIRES_GRAD:
+                diff = True
+                saved |= o[O_NEEDS + slot]
+    if not diff:
+        if p[MORE] != 0:
+            raw_free(p[MORE])
+            p[MORE] = 0
+        p[NIN] = 0
+        return
+    p[OP] = op
+    p[FLAGS] |= F_REQUIRES_GRAD
+    saved &= SAVED_OUT | ((1 << min(n, MAX_INPUTS)) - 1)
+    to = words(p[MORE]) if n > MAX_INPUTS else at(p, INPUT)
+    for i in range(n):
+        q = row_at(H, to[i])
+        keep = i < MAX_INPUTS and (saved >> i) & 1 != 0
+        if keep:
+            q[USES] += 1
+            p[VERSION + i] = store(H, q[STORAGE])[S_VERSION]
+        # Shapes are read from the inputs' rows, so every input's row is kept, not only the needed ones.
+        q[REFS] += 1
+    if saved & SAVED_OUT:
+        p[USES] += 1
+        p[OUTVER] = store(H, p[STORAGE])[S_VERSION]
+    p[SAVED] = saved
+    if saved != 0:
+        p[FLAGS] |= F_HOLDS
+
+
+@jit
+def record_explicit(H, op, key, dtype, n, ndim, shape, attrs, count):
+    """An op whose checks and result shape come from Python; the kernel finds its inputs in the row."""
+    h = words(H)
+    k = kernel_of(H, op, key)
+    if k == 0:
+        return NONE
+    out = explicit_begin(H, dtype, n, ndim, shape)
+    if out == NONE:
+        return NONE
+    p = row_at(H, out)
+    if not parallel_ready(H, p[NUMEL]):
+        p[NIN] = 0
+        drop(H, out)
+        return NONE
+    for i in range(count):
+        p[ATTR + i] = attrs[i]
+    status = call2(k, (H, out))
+    if status != 0:
+        row_at(H, out)[NIN] = 0
+        drop(H, out)
+        return fault(H, status, h[H_DETAIL], h[H_DETAIL + 1], h[H_DETAIL + 2])
+    explicit_end(H, out, op)
+    return out
