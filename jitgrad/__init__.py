@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys as _sys
 
 # Each module adds its rows to the op table; the arena starts when the table is complete.
-from jitgrad.ops import casts as _casts  # isort: skip  # noqa: F401
-from jitgrad.ops import pointwise as _pointwise  # isort: skip  # noqa: F401
+from jitgrad.ops import casts as _casts  # isort: skip
+from jitgrad.ops import pointwise as _pointwise  # isort: skip
 from jitgrad.ops import views as _views  # isort: skip
 from jitgrad.ops import products as _products  # isort: skip
 from jitgrad.ops import reductions as _reductions  # isort: skip
 from jitgrad.ops import joining as _joining  # isort: skip
 from jitgrad.ops import indexing as _indexing  # isort: skip
-from jitgrad.ops import losses as _losses  # isort: skip  # noqa: F401
+from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
@@ -84,10 +84,10 @@ from jitgrad.tensor import Size, Tensor, device  # noqa: E402
 
 __version__ = "0.1.0"
 
-float = float32  # noqa: A001 - PyTorch's names
+float = float32
 double = float64
 short = int16
-int = int32  # noqa: A001
+int = int32
 long = int64
 
 _me = _sys.modules[__name__]

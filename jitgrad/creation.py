@@ -31,9 +31,7 @@ def set_default_dtype(d: DType) -> None:
         For any other.
     """
     if not isinstance(d, DType) or not d.is_floating_point:
-        raise TypeError(
-            "only floating-point types are supported as the default type"
-        )
+        raise TypeError("only floating-point types are supported as the default type")
     header[col.H_DEFAULT_DTYPE] = d.code
 
 

@@ -42,7 +42,7 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
 
 
 # The codes are what the arena's dtype column holds; a float's code is above every integer's.
-bool = dtype(0, "bool", np.bool_, "Bool")  # noqa: A001 - PyTorch's own name for it
+bool = dtype(0, "bool", np.bool_, "Bool")
 uint8 = dtype(1, "uint8", np.uint8, "Byte")
 int8 = dtype(2, "int8", np.int8, "Char")
 int16 = dtype(3, "int16", np.int16, "Short")

@@ -43,9 +43,7 @@ def _broadcast(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
                     f" at non-singleton dimension {d} (shapes"
                     f" {' and '.join(sizes(t.shape) for t in _tensors(args))})"
                 )
-        result = [
-            r if n == 1 else n for n, r in zip(left, right, strict=True)
-        ]
+        result = [r if n == 1 else n for n, r in zip(left, right, strict=True)]
     return RuntimeError("shapes do not broadcast")
 
 
@@ -79,7 +77,7 @@ def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point or"
             f" complex dtype. Got: {dtype.letter}"
         )
-    return NotImplementedError(f'"{name}" not implemented for \'{dtype.letter}\'')
+    return NotImplementedError(f"\"{name}\" not implemented for '{dtype.letter}'")
 
 
 def _type(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
@@ -207,9 +205,7 @@ def _stale(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
 
 def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
-    return RuntimeError(
-        f"element {a} of tensors does not require grad and does not have a grad_fn"
-    )
+    return RuntimeError(f"element {a} of tensors does not require grad and does not have a grad_fn")
 
 
 def _scalar(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:

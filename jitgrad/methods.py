@@ -19,7 +19,9 @@ from jitgrad.tensor import Tensor
 
 _METHODS = {
     elementwise: [
-        name for name in elementwise.FUNCTIONS if name not in ("where", "clone", "rsub", "special_expit")
+        name
+        for name in elementwise.FUNCTIONS
+        if name not in ("where", "clone", "rsub", "special_expit")
     ],
     reductions: (
         "sum mean prod amax amin max min argmax argmin all any var std norm logsumexp softmax log_softmax"

@@ -100,7 +100,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
 def _float(dtype: DType | None, name: str) -> DType:
     dtype = dtype or creation.get_default_dtype()
     if not dtype.is_floating_point:
-        raise RuntimeError(f'"{name}" not implemented for \'{dtype.letter}\'')
+        raise RuntimeError(f"\"{name}\" not implemented for '{dtype.letter}'")
     return dtype
 
 
@@ -150,7 +150,9 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if high <= low:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     made = creation.empty(tuple(size), dtype=dtype or dtypes.int64, device=device)
     made._array()[...] = _source(generator).integers(low, high, tuple(made.shape))
     return made.requires_grad_() if requires_grad else made
@@ -189,7 +191,12 @@ def randint_like(input: Tensor, low: int, high: Any = None, **kwargs: Any) -> Te
 
 
 def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **kwargs: Any
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    **kwargs: Any,
 ) -> Tensor:
     """Normal numbers with a mean and a deviation, each a number or a tensor."""
     if size is None:
@@ -212,7 +219,12 @@ def _fill(self: Tensor, values: Any) -> Tensor:
 
 
 def uniform_(
-    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **kwargs: Any
+    self: Tensor,
+    from_: float = 0.0,
+    to: float = 1.0,
+    *,
+    generator: Generator | None = None,
+    **kwargs: Any,
 ) -> Tensor:
     """Fill with uniform numbers from ``from`` up to, without, ``to``."""
     low = kwargs.pop("from", from_)

@@ -12,7 +12,7 @@ import numpy as np
 from jitgrad import dtypes, errors, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.engine import call, entry
 
 
 class Size(tuple[int, ...]):
@@ -117,7 +117,6 @@ class Tensor:
     __array_priority__ = 1000
 
     if TYPE_CHECKING:
-
         # What `jitgrad.methods` attaches, as type checkers see it.
         def __getattr__(self, name: str) -> Any:
             """The ops: each function of the namespace that PyTorch has as a method."""
@@ -419,7 +418,9 @@ class Tensor:
         """
         value = entry.item(self)
         if value is None:
-            raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
+            raise RuntimeError(
+                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
+            )
         return value
 
     def tolist(self) -> Any:
@@ -449,9 +450,7 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         """Lend the memory to another library through DLPack."""
         if self.requires_grad:
-            raise BufferError(
-                "Can't export tensors that require gradient, use tensor.detach()"
-            )
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         return self.numpy().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -599,7 +598,7 @@ class Tensor:
 
     # ------------------------------------------------------------ shapes
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802
         """All dims reversed (a view)."""
         return views.adjoint_t(self)
 

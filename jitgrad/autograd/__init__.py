@@ -76,9 +76,7 @@ def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
     from jitgrad.tensor import Tensor
 
     if not isinstance(weight, Tensor):
-        raise TypeError(
-            f"gradients can be either Tensors or None, but got {type(weight).__name__}"
-        )
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(weight).__name__}")
     if weight.shape != root.shape:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[{i}] has a shape of {weight.shape} and output[{i}] has a"

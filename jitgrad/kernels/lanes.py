@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena.columns import NONE, S_DATA, X_MEMORY
-from jitgrad.arena.lanes import L_A, L_ATTR, L_B, L_DST, L_G, L_R, L_TYPE, L_X, L_Y
+from jitgrad.arena.lanes import L_A, L_ATTR, L_B, L_DST, L_G, L_R, L_X, L_Y
 from jitgrad.arena.shapes import sum32, sum64
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL, FIRST_FLOAT
@@ -91,7 +91,7 @@ def sum_(dtype: int) -> Kernel:
 
 def prod(dtype: int) -> Kernel:
     """Product; integers in int64."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
     out, out_ty = (pointer, ty) if dtype >= FIRST_FLOAT else (words, TYPES[5])
     wide_one = TYPES[7](1) if dtype >= FIRST_FLOAT else TYPES[5](1)
 
@@ -113,7 +113,7 @@ def prod(dtype: int) -> Kernel:
 
 def prod_dx(dtype: int) -> Kernel:
     """Gradient of `prod`: the product of the others, from both sides, so that zeros need no division."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     def kernel(H, args_):
         args = words(args_)
@@ -187,7 +187,7 @@ def amin(dtype: int) -> Kernel:
 
 def extreme_dx(dtype: int) -> Kernel:
     """Gradient of amax and amin: shared evenly by all elements that equal the result."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     def kernel(H, args_):
         args = words(args_)
@@ -348,7 +348,7 @@ def var(dtype: int) -> Kernel:
 
 
 def var_dx(dtype: int) -> Kernel:
-    """Gradient of `var`: ``g * 2 (x - mean) / (R - correction)``; of the root: ``g (x - mean) / (y (R - c))``."""
+    """Gradient of `var`, ``g * 2 (x - mean) / (R - c)``, and of its root, ``g (x - mean) / (y (R - c))``."""
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     is64 = ALL[dtype].name == "float64"
 
@@ -443,7 +443,7 @@ def norm(dtype: int) -> Kernel:
 
 def norm_dx(dtype: int) -> Kernel:
     """Gradient of `norm`; 0 where the norm is 0.  The infinity norms share it among the extremes."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
     power = environment(7, {"pow"})["pow"]
 
     def kernel(H, args_):
@@ -490,7 +490,7 @@ def norm_dx(dtype: int) -> Kernel:
 # ---------------------------------------------------------------- exponentials along a dim
 def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted: largest of a lane; ``sum(exp(x - m))`` of it; the same, with ``out = exp(x - m)``."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    ty = TYPES[dtype]
     exp = environment(dtype, {"exp"})["exp"]
     wide = TYPES[7]
 
@@ -734,7 +734,7 @@ def cumsum(dtype: int) -> Kernel:
 
 def cumsum_dx(dtype: int) -> Kernel:
     """The running sum from the other end."""
-    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     def kernel(H, args_):
         args = words(args_)

@@ -45,7 +45,7 @@ def kernel(
     lines = [f"def {name}(_n, _args):", " _a = _words(_args)", " _out = _result(_a[0])"]
     space: dict[str, Any] = environment(dtype, used)
     space |= {"_words": words, "_result": POINTERS[result], "_R": TYPES[result]}
-    for j, (operand, code) in enumerate(operands):
+    for j, (_, code) in enumerate(operands):
         space[f"_pointer{j}"] = POINTERS[code]
         lines.append(f" _p{j} = _pointer{j}(_a[{j + 1}])")
     # The one way a kernel can fail: dividing an integer by zero.  Floats give inf or nan.

@@ -29,7 +29,16 @@ from jitgrad.arena.rows import data_of, input_at, row_at
 from jitgrad.arena.shapes import dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL, FIRST_FLOAT
-from jitgrad.kernels.lowlevel import POINTERS, TYPES, call13, float64s, from_bits, jit, uint8s, words
+from jitgrad.kernels.lowlevel import (
+    POINTERS,
+    TYPES,
+    call13,
+    float64s,
+    from_bits,
+    jit,
+    uint8s,
+    words,
+)
 
 Kernel = Callable[[Any, Any], Any]
 
@@ -199,8 +208,19 @@ def bmm(dtype: int) -> Kernel:
         status = 0
         for z in range(batch):
             status |= gemm(
-                H, M, N, K, 1.0,
-                a + z * az * size, a0, a1, b + z * bz * size, b0, b1, 0.0, c + z * M * N * size,
+                H,
+                M,
+                N,
+                K,
+                1.0,
+                a + z * az * size,
+                a0,
+                a1,
+                b + z * bz * size,
+                b0,
+                b1,
+                0.0,
+                c + z * M * N * size,
             )
         return status
 
@@ -224,8 +244,18 @@ def bmm_da(dtype: int) -> Kernel:
         status = 0
         for z in range(batch):
             status |= gemm(
-                H, M, K, N, 1.0,
-                args[3] + z * M * N * size, N, 1, b + z * bz * size, b1, b0, 0.0,
+                H,
+                M,
+                K,
+                N,
+                1.0,
+                args[3] + z * M * N * size,
+                N,
+                1,
+                b + z * bz * size,
+                b1,
+                b0,
+                0.0,
                 args[2] + z * M * K * size,
             )
         return status
@@ -250,8 +280,18 @@ def bmm_db(dtype: int) -> Kernel:
         status = 0
         for z in range(batch):
             status |= gemm(
-                H, K, N, M, 1.0,
-                a + z * az * size, a1, a0, args[3] + z * M * N * size, N, 1, 0.0,
+                H,
+                K,
+                N,
+                M,
+                1.0,
+                a + z * az * size,
+                a1,
+                a0,
+                args[3] + z * M * N * size,
+                N,
+                1,
+                0.0,
                 args[2] + z * K * N * size,
             )
         return status
@@ -270,8 +310,18 @@ def mv(dtype: int) -> Kernel:
         pa, pb = row_at(H, ra), row_at(H, rb)
         M, K = pa[SHAPE], pa[SHAPE + 1]
         return gemm(
-            H, M, 1, K, 1.0,
-            data_of(H, ra), pa[STRIDE], pa[STRIDE + 1], data_of(H, rb), pb[STRIDE], 1, 0.0,
+            H,
+            M,
+            1,
+            K,
+            1.0,
+            data_of(H, ra),
+            pa[STRIDE],
+            pa[STRIDE + 1],
+            data_of(H, rb),
+            pb[STRIDE],
+            1,
+            0.0,
             data_of(H, out),
         )
 
@@ -287,9 +337,7 @@ def mv_da(dtype: int) -> Kernel:
         rb = input_at(row_at(H, args[0]), 1)
         pb = row_at(H, rb)
         M, K = row_at(H, args[0])[SHAPE], pb[SHAPE]
-        return gemm(
-            H, M, K, 1, 1.0, args[3], 1, 1, data_of(H, rb), 1, pb[STRIDE], 0.0, args[2]
-        )
+        return gemm(H, M, K, 1, 1.0, args[3], 1, 1, data_of(H, rb), 1, pb[STRIDE], 0.0, args[2])
 
     return kernel
 
@@ -304,8 +352,19 @@ def mv_db(dtype: int) -> Kernel:
         pa = row_at(H, ra)
         M, K = pa[SHAPE], pa[SHAPE + 1]
         return gemm(
-            H, K, 1, M, 1.0,
-            data_of(H, ra), pa[STRIDE + 1], pa[STRIDE], args[3], 1, 1, 0.0, args[2],
+            H,
+            K,
+            1,
+            M,
+            1.0,
+            data_of(H, ra),
+            pa[STRIDE + 1],
+            pa[STRIDE],
+            args[3],
+            1,
+            1,
+            0.0,
+            args[2],
         )
 
     return kernel
@@ -320,8 +379,19 @@ def dot(dtype: int) -> Kernel:
         ra, rb = input_at(p, 0), input_at(p, 1)
         pa, pb = row_at(H, ra), row_at(H, rb)
         return gemm(
-            H, 1, 1, pa[SHAPE], 1.0,
-            data_of(H, ra), 1, pa[STRIDE], data_of(H, rb), pb[STRIDE], 1, 0.0, data_of(H, out),
+            H,
+            1,
+            1,
+            pa[SHAPE],
+            1.0,
+            data_of(H, ra),
+            1,
+            pa[STRIDE],
+            data_of(H, rb),
+            pb[STRIDE],
+            1,
+            0.0,
+            data_of(H, out),
         )
 
     return kernel
@@ -499,7 +569,18 @@ def linear(dtype: int) -> Kernel:
                     y[i * N + j] = b[j * step]
             beta = 1.0
         status = gemm(
-            H, M, N, K, 1.0, x, x0, x1, data_of(H, rw), pw[STRIDE + 1], pw[STRIDE], beta,
+            H,
+            M,
+            N,
+            K,
+            1.0,
+            x,
+            x0,
+            x1,
+            data_of(H, rw),
+            pw[STRIDE + 1],
+            pw[STRIDE],
+            beta,
             data_of(H, out),
         )
         if copy != NONE:

@@ -276,6 +276,8 @@ def far_functions(dtype: int, used: set[str]) -> tuple[float, dict[str, Any]]:
 
     Returns the limit of ``abs(x)`` and the functions; none if the formula uses no such function.
     """
-    found = {name: FIXUP[name, ALL[dtype].name] for name in used if (name, ALL[dtype].name) in FIXUP}
+    found = {
+        name: FIXUP[name, ALL[dtype].name] for name in used if (name, ALL[dtype].name) in FIXUP
+    }
     limit = min((bound for bound, _ in found.values()), default=0.0)
     return limit, {name: numba.njit(**OPTIONS)(function) for name, (_, function) in found.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.dtypes import ALL
 from jitgrad.arena.columns import SAVED_OUT
+from jitgrad.dtypes import ALL
 from jitgrad.kernels.compiler import by_name
 from jitgrad.kernels.pointwise import kernel
 from jitgrad.ops.table import KERNEL, LANES, OPERANDS, OPS, POINTWISE

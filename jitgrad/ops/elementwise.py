@@ -107,7 +107,6 @@ def _function(name: str, op: Op) -> Callable[..., Tensor]:
             return method(input)
 
     else:
-
         number_first, tensor_second = name in _NUMBER_FIRST, name in _TENSOR_SECOND
 
         def function(input: Tensor, other: Any) -> Tensor:  # type: ignore[misc]
@@ -199,7 +198,9 @@ def _checked_alpha(input: Any, other: Any, alpha: Any) -> Any:
 
     common = result_type(input, other)
     if isinstance(alpha, float) and not common.is_floating_point:
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
     if isinstance(alpha, bool) and common is not dtypes.bool:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     return bool(alpha) if common is dtypes.bool else alpha
@@ -290,7 +291,7 @@ def _power(input: Any, exponent: Any) -> tuple[Op, tuple[Any, ...]]:
     return _POW, (input, exponent)
 
 
-def pow(input: Any, exponent: Any) -> Tensor:  # noqa: A001 - PyTorch's name
+def pow(input: Any, exponent: Any) -> Tensor:
     """``input ** exponent``, broadcast; either may be a number.
 
     Raises
@@ -335,20 +336,22 @@ def bitwise_not(input: Tensor) -> Tensor:
     return _invert(input)
 
 
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:  # noqa: A001
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integer, halves to even; with ``decimals`` to so many places."""
     _need_tensor("round", input)
     if decimals == 0:
         return record(BY_NAME["round"], input)
     if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"\"round\" with decimals not implemented for '{input.dtype.letter}'")
+        raise NotImplementedError(
+            f"\"round\" with decimals not implemented for '{input.dtype.letter}'"
+        )
     scale = 10.0 ** abs(decimals)
     scaled = input * scale if decimals > 0 else input / scale
     rounded = record(BY_NAME["round"], scaled)
     return rounded / scale if decimals > 0 else rounded * scale
 
 
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Elements held between ``min`` and ``max`` (numbers or tensors; either may be None).
 
     Raises
@@ -380,13 +383,13 @@ def _clamp(low: Any, high: Any) -> tuple[Op, tuple[Any, ...]]:
 clip = clamp
 
 
-def clamp_min(input: Tensor, min: Any) -> Tensor:  # noqa: A002
+def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Elements held above ``min``."""
     _need_tensor("clamp_min", input)
     return record(BY_NAME["clamp_min"], input, min)
 
 
-def clamp_max(input: Tensor, max: Any) -> Tensor:  # noqa: A002
+def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Elements held below ``max``."""
     _need_tensor("clamp_max", input)
     return record(BY_NAME["clamp_max"], input, max)
@@ -478,8 +481,25 @@ def clone(input: Tensor) -> Tensor:
 FUNCTIONS |= {
     f.__name__: f
     for f in (
-        add, sub, rsub, div, true_divide, floor_divide, pow, round, clamp, clamp_min, clamp_max, where,
-        masked_fill, lerp, addcmul, addcdiv, clone, square, bitwise_not,
+        add,
+        sub,
+        rsub,
+        div,
+        true_divide,
+        floor_divide,
+        pow,
+        round,
+        clamp,
+        clamp_min,
+        clamp_max,
+        where,
+        masked_fill,
+        lerp,
+        addcmul,
+        addcdiv,
+        clone,
+        square,
+        bitwise_not,
     )
 } | {"subtract": sub, "divide": div, "clip": clamp}
 
@@ -532,9 +552,17 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__pos__": lambda self: self,
 }
 for _symbol, _name in {
-    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div_floor",
-    "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "div_floor",
+    "mod": "remainder",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
 }.items():
     OPERATORS[f"__{_symbol}__"] = _operator(BY_NAME[_name])
     OPERATORS[f"__r{_symbol}__"] = _operator(BY_NAME[_name], swapped=True)
@@ -606,7 +634,7 @@ def lerp_(self: Tensor, end: Tensor, weight: Any) -> Tensor:
     return record_(BY_NAME["lerp"], self, end, weight)
 
 
-def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp` in place."""
     op, bounds = _clamp(min, max)
     return record_(op, self, *bounds)
@@ -646,15 +674,39 @@ def zero_(self: Tensor) -> Tensor:
 INPLACE |= {
     f.__name__: f
     for f in (
-        add_, sub_, div_, pow_, clamp_, addcmul_, addcdiv_, copy_, fill_, zero_, square_, bitwise_not_,
-        masked_fill_, lerp_,
+        add_,
+        sub_,
+        div_,
+        pow_,
+        clamp_,
+        addcmul_,
+        addcdiv_,
+        copy_,
+        fill_,
+        zero_,
+        square_,
+        bitwise_not_,
+        masked_fill_,
+        lerp_,
     )
-} | {"true_divide_": div_, "subtract_": sub_, "multiply_": INPLACE["mul_"], "clip_": clamp_,
-     "floor_divide_": _inplace("floor_divide_", BY_NAME["div_floor"])}
+} | {
+    "true_divide_": div_,
+    "subtract_": sub_,
+    "multiply_": INPLACE["mul_"],
+    "clip_": clamp_,
+    "floor_divide_": _inplace("floor_divide_", BY_NAME["div_floor"]),
+}
 
 for _symbol, _name in {
-    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "div_floor",
-    "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "div_floor",
+    "mod": "remainder",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
 }.items():
     OPERATORS[f"__i{_symbol}__"] = _inplace(f"__i{_symbol}__", BY_NAME[_name])
 OPERATORS["__ipow__"] = pow_

@@ -106,10 +106,25 @@ pointwise("sqrt", "Sqrt", "sqrt(x)", "g / (2 * y)", rule="float")
 pointwise("rsqrt", "Rsqrt", "1 / sqrt(x)", "-0.5 * g * (y * y * y)", rule="float")
 pointwise("abs", "Abs", "abs(x)", "g * sign(x)", only="no_bool")
 pointwise("sign", "Sign", "sign(x)", "0")
-pointwise("lerp", "Lerp", "where(abs(u) < 0.5, x + u * (z - x), z - (z - x) * (1 - u))",
-          "g * (1 - u)", "g * u", "g * (z - x)", only="no_int")
+pointwise(
+    "lerp",
+    "Lerp",
+    "where(abs(u) < 0.5, x + u * (z - x), z - (z - x) * (1 - u))",
+    "g * (1 - u)",
+    "g * u",
+    "g * (z - x)",
+    only="no_int",
+)
 pointwise("addcmul", "Addcmul", "x + v * z * u", "g", "g * u * v", "g * z * v")
-pointwise("addcdiv", "Addcdiv", "x + v * (z / u)", "g", "g * v / u", "-g * v * (z / (u * u))", only="no_int")
+pointwise(
+    "addcdiv",
+    "Addcdiv",
+    "x + v * (z / u)",
+    "g",
+    "g * v / u",
+    "-g * v * (z / (u * u))",
+    only="no_int",
+)
 
 # ---------------------------------------------------------------- exponentials and logarithms
 pointwise("exp", "Exp", "exp(x)", "g * y", rule="float")
@@ -145,27 +160,80 @@ pointwise("round", "Round", "round(x)", "0", only="no_bool")
 pointwise("trunc", "Trunc", "trunc(x)", "0", only="no_bool")
 
 # ---------------------------------------------------------------- selection
-pointwise("clamp", "Clamp", "minimum(maximum(x, z), u)", "where((x >= z) & (x <= u), g, 0)",
-          "where((x < z) & (z < u), g, 0)", "where((x > u) | (u < z), g, 0)", only="no_bool")
-pointwise("clamp_min", "ClampMin", "maximum(x, z)", "where(x >= z, g, 0)", "where(x < z, g, 0)", only="no_bool")
-pointwise("clamp_max", "ClampMax", "minimum(x, z)", "where(x <= z, g, 0)", "where(x > z, g, 0)", only="no_bool")
+pointwise(
+    "clamp",
+    "Clamp",
+    "minimum(maximum(x, z), u)",
+    "where((x >= z) & (x <= u), g, 0)",
+    "where((x < z) & (z < u), g, 0)",
+    "where((x > u) | (u < z), g, 0)",
+    only="no_bool",
+)
+pointwise(
+    "clamp_min",
+    "ClampMin",
+    "maximum(x, z)",
+    "where(x >= z, g, 0)",
+    "where(x < z, g, 0)",
+    only="no_bool",
+)
+pointwise(
+    "clamp_max",
+    "ClampMax",
+    "minimum(x, z)",
+    "where(x <= z, g, 0)",
+    "where(x > z, g, 0)",
+    only="no_bool",
+)
 # A tie gives half to each; beside a NaN both get all of it, as in PyTorch.
-pointwise("maximum", "Maximum", "maximum(x, z)", "where(x == z, g / 2, where(x < z, 0, g))",
-          "where(x == z, g / 2, where(x > z, 0, g))")
-pointwise("minimum", "Minimum", "minimum(x, z)", "where(x == z, g / 2, where(x > z, 0, g))",
-          "where(x == z, g / 2, where(x < z, 0, g))")
+pointwise(
+    "maximum",
+    "Maximum",
+    "maximum(x, z)",
+    "where(x == z, g / 2, where(x < z, 0, g))",
+    "where(x == z, g / 2, where(x > z, 0, g))",
+)
+pointwise(
+    "minimum",
+    "Minimum",
+    "minimum(x, z)",
+    "where(x == z, g / 2, where(x > z, 0, g))",
+    "where(x == z, g / 2, where(x < z, 0, g))",
+)
 pointwise("where", "Where", "where(x, z, u)", None, "where(x, g, 0)", "where(x, 0, g)", masks="x")
-pointwise("masked_fill", "MaskedFill", "where(z, u, x)", "where(z, 0, g)", None, "where(z, g, 0)", rule="first", masks="z")
+pointwise(
+    "masked_fill",
+    "MaskedFill",
+    "where(z, u, x)",
+    "where(z, 0, g)",
+    None,
+    "where(z, g, 0)",
+    rule="first",
+    masks="z",
+)
 
 # ---------------------------------------------------------------- comparisons and logic
 for _name, _formula in {
-    "eq": "x == z", "ne": "x != z", "lt": "x < z", "le": "x <= z", "gt": "x > z", "ge": "x >= z",
-    "logical_and": "(x != 0) & (z != 0)", "logical_or": "(x != 0) | (z != 0)",
-    "logical_xor": "(x != 0) ^ (z != 0)", "logical_not": "x == 0",
-    "isnan": "isnan(x)", "isinf": "isinf(x)", "isfinite": "isfinite(x)",
+    "eq": "x == z",
+    "ne": "x != z",
+    "lt": "x < z",
+    "le": "x <= z",
+    "gt": "x > z",
+    "ge": "x >= z",
+    "logical_and": "(x != 0) & (z != 0)",
+    "logical_or": "(x != 0) | (z != 0)",
+    "logical_xor": "(x != 0) ^ (z != 0)",
+    "logical_not": "x == 0",
+    "isnan": "isnan(x)",
+    "isinf": "isinf(x)",
+    "isfinite": "isfinite(x)",
 }.items():
     pointwise(_name, _name, _formula, rule="bool")
-for _name, _formula in {"bitwise_and": "x & z", "bitwise_or": "x | z", "bitwise_xor": "x ^ z"}.items():
+for _name, _formula in {
+    "bitwise_and": "x & z",
+    "bitwise_or": "x | z",
+    "bitwise_xor": "x ^ z",
+}.items():
     pointwise(_name, _name, _formula, only="no_float")
 pointwise("bitwise_not", "bitwise_not", "~x", only="no_float no_bool")
 pointwise("bitwise_left_shift", "bitwise_left_shift", "lshift(x, z)", only="no_float no_bool")

@@ -99,9 +99,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices, (b, n, k) and (b, k, m)."""
     a, b = input.shape, mat2.shape
     if len(a) != 3 or len(b) != 3:
-        raise RuntimeError(
-            f"batch1 and batch2 must be 3D tensors, got {sizes(a)} and {sizes(b)}"
-        )
+        raise RuntimeError(f"batch1 and batch2 must be 3D tensors, got {sizes(a)} and {sizes(b)}")
     if a[0] != b[0] or a[2] != b[1]:
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but"
@@ -115,13 +113,9 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     """A matrix (n, k) times a vector (k)."""
     a, b = input.shape, vec.shape
     if len(a) != 2 or len(b) != 1:
-        raise RuntimeError(
-            f"vector + matrix @ vector expected, got {len(b)}, {len(a)}, {len(b)}"
-        )
+        raise RuntimeError(f"vector + matrix @ vector expected, got {len(b)}, {len(a)}, {len(b)}")
     if a[1] != b[0]:
-        raise RuntimeError(
-            f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})"
-        )
+        raise RuntimeError(f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})")
     _check_dtypes(input, vec, "mat and vec")
     return record.explicit(MV, (input, vec), (a[0],))
 
@@ -130,13 +124,11 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The inner product of two vectors of one length."""
     a, b = input.shape, tensor.shape
     if len(a) != 1 or len(b) != 1:
-        raise RuntimeError(
-            f"1D tensors expected, but got {len(a)}D and {len(b)}D tensors"
-        )
+        raise RuntimeError(f"1D tensors expected, but got {len(a)}D and {len(b)}D tensors")
     if a[0] != b[0]:
         raise RuntimeError(
-            "inconsistent tensor size, expected tensor [%d] and src [%d] to have the same number of"
-            " elements, but got %d and %d elements respectively" % (a[0], b[0], a[0], b[0])
+            f"inconsistent tensor size, expected tensor [{a[0]}] and src [{b[0]}] to have the same"
+            f" number of elements, but got {a[0]} and {b[0]} elements respectively"
         )
     _check_dtypes(input, tensor, "both vectors")
     return record.explicit(DOT, (input, tensor), ())

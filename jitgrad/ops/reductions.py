@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad import dtypes
@@ -92,9 +92,7 @@ LOG_SOFTMAX = lanes(
     reads="y",
     only="no_int same_shape",
 )
-CUMSUM = lanes(
-    "cumsum", "Cumsum", "cumsum", dx_kernel="cumsum_dx", rule="sum", only="same_shape"
-)
+CUMSUM = lanes("cumsum", "Cumsum", "cumsum", dx_kernel="cumsum_dx", rule="sum", only="same_shape")
 
 # The values that max(dim) and min(dim) return: where the positions point.
 TAKE_EXTREME = {
@@ -124,7 +122,7 @@ def _floating(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
 
-def sum(  # noqa: A001 - PyTorch's name
+def sum(
     input: Tensor,
     dim: Dims = None,
     keepdim: bool = False,
@@ -220,7 +218,7 @@ def _extreme(
     return ValuesAndIndices(values, indices)
 
 
-def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Largest element: of all, along a dim (with its position), or of two tensors elementwise.
 
     Of equal elements along a dim the first is returned and gets the gradient; over all elements they
@@ -235,7 +233,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: 
     return _extreme("max", MAX, ARGMAX, "maximum", input, dim, keepdim)
 
 
-def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: A001
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Smallest element, as `max`."""
     return _extreme("min", MIN, ARGMIN, "minimum", input, dim, keepdim)
 
@@ -262,12 +260,12 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _arg("argmin", ARGMIN, input, dim, keepdim)
 
 
-def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether no element is zero, of all or along dims."""
     return record.lanes(ALL, input, dim, keepdim)
 
 
-def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether some element is not zero, of all or along dims."""
     return record.lanes(ANY, input, dim, keepdim)
 
@@ -331,7 +329,9 @@ def norm(
 ) -> Tensor:
     """Vector ``p``-norm over all elements or dims; its gradient where the norm is 0 is 0."""
     if isinstance(p, str) and p != "fro":
-        raise RuntimeError(f"norm(): there are no matrix norms here but the Frobenius norm, got p={p!r}")
+        raise RuntimeError(
+            f"norm(): there are no matrix norms here but the Frobenius norm, got p={p!r}"
+        )
     order = 2.0 if p is None or p == "fro" else float(p)
     if order < 0 or order == math.inf:
         names = range(input.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
@@ -346,7 +346,9 @@ def norm(
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along dims, without overflow."""
     if dim is None:
-        raise TypeError("logsumexp(): argument 'dim' (position 2) must be tuple of ints, not NoneType")
+        raise TypeError(
+            "logsumexp(): argument 'dim' (position 2) must be tuple of ints, not NoneType"
+        )
     x = input if input.dtype.is_floating_point else input.to(default_dtype())
     return record.lanes(LOGSUMEXP, x, dim, keepdim)
 
@@ -381,9 +383,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: dtypes.dtype | None = 
     return _soft(SOFTMAX, input, dim, dtype)
 
 
-def log_softmax(
-    input: Tensor, dim: int | None = None, dtype: dtypes.dtype | None = None
-) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, dtype: dtypes.dtype | None = None) -> Tensor:
     """``x - logsumexp(x)`` along a dim."""
     return _soft(LOG_SOFTMAX, input, dim, dtype)
 
