@@ -71,7 +71,7 @@ def _on_cpu(device: Any) -> None:
 def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
     if len(sizes) > col.MAX_DIMS:
         raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
-    return call(entry.new, dtype.code, _class(), *sizes)
+    return call(entry.new, dtypes.of(dtype).code, _class(), *sizes)
 
 
 def empty(
@@ -195,6 +195,7 @@ def arange(
         floating = builtins.any(isinstance(v, float) for v in (start, end, step))
         dtype = default_dtype() if floating else dtypes.int64
     count = int(np.ceil((end - start) / step)) if isinstance((end - start) / step, float) else 0
+    dtype = dtypes.of(dtype)
     exact = np.float64 if dtype.is_floating_point else np.int64
     values = start + np.arange(count, dtype=exact) * step
     made = _new((count,), dtype)
@@ -326,6 +327,7 @@ def tensor(
 
 def _copy(data: Any, dtype: DType | None) -> Tensor:
     cls = _class()
+    dtype = None if dtype is None else dtypes.of(dtype)
     if isinstance(data, cls):
         made = data.detach()
         return made.to(dtype) if dtype not in (None, made.dtype) else made.clone().detach()

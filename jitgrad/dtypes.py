@@ -41,6 +41,7 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
         return by_name, (self.name,)
 
 
+_python_bool = bool
 # The codes are what the arena's dtype column holds; a float's code is above every integer's.
 bool = dtype(0, "bool", np.bool_, "Bool")
 uint8 = dtype(1, "uint8", np.uint8, "Byte")
@@ -62,6 +63,25 @@ _BY_NUMPY = {d.numpy: d for d in ALL}
 def by_name(name: str) -> dtype:
     """The dtype of that name; raises KeyError for another."""
     return _BY_NAME[name]
+
+
+_BY_PYTHON = {_python_bool: bool, int: int64, float: float64}
+
+
+def of(value: Any) -> dtype:
+    """A dtype, or the one that a Python type stands for: ``float`` is float64, ``int`` int64.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if isinstance(value, dtype):
+        return value
+    found = _BY_PYTHON.get(value) if isinstance(value, type) else None
+    if found is None:
+        raise TypeError(f"argument 'dtype' must be a jitgrad.dtype, not {value!r}")
+    return found
 
 
 def from_numpy(numpy_type: np.dtype[Any]) -> dtype:

@@ -98,7 +98,7 @@ def _source(generator: Generator | None) -> np.random.Generator:
 
 
 def _float(dtype: DType | None, name: str) -> DType:
-    dtype = dtype or creation.get_default_dtype()
+    dtype = dtypes.of(dtype or creation.get_default_dtype())
     if not dtype.is_floating_point:
         raise RuntimeError(f"\"{name}\" not implemented for '{dtype.letter}'")
     return dtype

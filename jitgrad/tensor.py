@@ -152,7 +152,9 @@ class Tensor:
         """``Tensor(2, 3)``: uninitialised of that shape; ``Tensor([1.0])``: from data (default dtype)."""
         from jitgrad import creation
 
-        if len(args) == 1 and not isinstance(args[0], int):
+        if not args:
+            made = creation.empty(0)
+        elif len(args) == 1 and not isinstance(args[0], int):
             made = creation.tensor(args[0], dtype=creation.get_default_dtype())
         else:
             made = creation.empty(*args)
@@ -565,7 +567,7 @@ class Tensor:
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
         for arg in args:
-            if isinstance(arg, dtypes.dtype):
+            if isinstance(arg, (dtypes.dtype, type)):
                 dtype = arg
             elif isinstance(arg, Tensor):
                 dtype = arg.dtype
@@ -575,7 +577,8 @@ class Tensor:
                 continue
             else:
                 raise TypeError(f"to() received an invalid argument {arg!r}")
-        if dtype is None or dtype is self.dtype:
+        dtype = self.dtype if dtype is None else dtypes.of(dtype)
+        if dtype is self.dtype:
             return self.clone() if copy else self
         return call(entry.convert, self, dtype.code)
 

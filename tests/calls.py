@@ -92,7 +92,11 @@ for _name in "abs exp sqrt relu tanh sigmoid neg".split():
     add(f"method {_name}", lambda t, x, n=_name: getattr(x, n)(), pos(3))
 add("absolute", lambda t, x: t.absolute(x), f(3))
 add("negative", lambda t, x: t.negative(x), f(3))
-add("special_expit", lambda t, x: t.special.expit(x) if hasattr(t, "special") else t.special_expit(x), f(3))
+add(
+    "special_expit",
+    lambda t, x: t.special.expit(x) if hasattr(t, "special") else t.special_expit(x),
+    f(3),
+)
 add("transposed exp", lambda t, x: x.T.exp(), f(3, 4))
 add("nothing exp", lambda t, x: x.exp(), f(0, 3))
 add("expanded exp", lambda t, x: x.expand(5, 3).exp(), f(1, 3))
@@ -145,7 +149,12 @@ for _name in "add sub mul div pow maximum minimum".split():
         )
 for _mode in (None, "floor", "trunc"):
     add(f"div {_mode}", lambda t, x, z, m=_mode: t.div(x, z, rounding_mode=m), f(8), pos(8))
-    add(f"div {_mode} of ints", lambda t, x, z, m=_mode: t.div(x, z, rounding_mode=m), i(8), i(8, low=1))
+    add(
+        f"div {_mode} of ints",
+        lambda t, x, z, m=_mode: t.div(x, z, rounding_mode=m),
+        i(8),
+        i(8, low=1),
+    )
 add("add alpha", lambda t, x, z: t.add(x, z, alpha=2.5), f(3), f(3))
 add("sub alpha", lambda t, x, z: t.sub(x, z, alpha=-2), f(3), f(3))
 add("rsub", lambda t, x, z: t.rsub(x, z), f(3), f(3))
@@ -239,12 +248,20 @@ for _name in "sum mean amax amin var std".split():
         )
 for _name in "sum mean amax amin".split():
     add(f"{_name} of a number", lambda t, x, n=_name: getattr(t, n)(x, dim=-1), f())
-    add(f"{_name} transposed", lambda t, x, n=_name: getattr(t, n)(x.transpose(0, 1), dim=(0,)), f(3, 4, 2))
+    add(
+        f"{_name} transposed",
+        lambda t, x, n=_name: getattr(t, n)(x.transpose(0, 1), dim=(0,)),
+        f(3, 4, 2),
+    )
     add(f"{_name} expanded", lambda t, x, n=_name: getattr(t, n)(x.expand(3, 4), dim=0), f(4))
 for _name in "prod max min argmax argmin cumsum softmax log_softmax logsumexp".split():
     for _dim in (0, 1, -1):
         add(f"{_name} dim={_dim}", lambda t, x, n=_name, d=_dim: getattr(t, n)(x, d), f(2, 3, 4))
-        add(f"{_name} flipped dim={_dim}", lambda t, x, n=_name, d=_dim: getattr(t, n)(x.mT, d), f(2, 3, 4))
+        add(
+            f"{_name} flipped dim={_dim}",
+            lambda t, x, n=_name, d=_dim: getattr(t, n)(x.mT, d),
+            f(2, 3, 4),
+        )
     if _name not in ("cumsum", "softmax", "log_softmax", "logsumexp"):
         add(f"{_name} of all", lambda t, x, n=_name: getattr(t, n)(x), f(2, 3))
     if _name not in ("cumsum", "softmax", "log_softmax"):
@@ -278,7 +295,11 @@ for _name in ("all", "any"):
     for _dim in (0, (0, 1)):
         add(f"{_name} dim={_dim}", lambda t, x, n=_name, d=_dim: getattr(t, n)(x, d), b(3, 4))
     add(f"{_name} of bytes", lambda t, x, n=_name: getattr(t, n)(x.to(t.uint8)), b(3, 4))
-    add(f"{_name} of floats keepdim", lambda t, x, n=_name: getattr(t, n)(x, 1, keepdim=True), f(3, 4))
+    add(
+        f"{_name} of floats keepdim",
+        lambda t, x, n=_name: getattr(t, n)(x, 1, keepdim=True),
+        f(3, 4),
+    )
     add(f"{_name} of nothing", lambda t, x, n=_name: getattr(t, n)(x), f(0))
 add("sum dtype", lambda t, x: t.sum(x, dtype=t.float64), f(5))
 add("mean dtype", lambda t, x: t.mean(x, dtype=t.float64), i(5))

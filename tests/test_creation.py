@@ -86,6 +86,11 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda t: t.as_tensor(3),
     lambda t: t.from_numpy(np.arange(6).reshape(2, 3).T),
     lambda t: t.Tensor([1, 2]),
+    lambda t: t.Tensor(),
+    lambda t: t.zeros(2, dtype=float),
+    lambda t: t.arange(3, dtype=int),
+    lambda t: t.tensor([0, 2], dtype=bool),
+    lambda t: t.tensor([1, 2]).to(float),
 ]
 
 
@@ -111,11 +116,18 @@ def test_values_and_dtypes(call: Callable[[Any], Any], torch: Any) -> None:
         (lambda t: t.tensor(None), (TypeError, RuntimeError), "."),
         (lambda t: t.tensor([None]), (TypeError, RuntimeError), "."),
         (lambda t: t.tensor(np.array(["a"])), TypeError, "can't convert np.ndarray"),
-        (lambda t: t.tensor([1, 2], requires_grad=True), RuntimeError, "Only Tensors of floating point"),
+        (
+            lambda t: t.tensor([1, 2], requires_grad=True),
+            RuntimeError,
+            "Only Tensors of floating point",
+        ),
         (lambda t: t.tensor(1 << 70), ValueError, "Overflow"),
         (lambda t: t.zeros(-1), RuntimeError, "negative dimension -1"),
         (lambda t: t.zeros(2, 2.5), TypeError, "."),
         (lambda t: t.zeros("a"), TypeError, "."),
+        (lambda t: t.zeros(2, dtype="float32"), TypeError, "dtype"),
+        (lambda t: t.tensor([1], dtype=3), TypeError, "dtype"),
+        (lambda t: t.tensor([1]).to(str), TypeError, "dtype"),
         (lambda t: t.full((2, -3), 1), RuntimeError, "negative dimension -3"),
         (lambda t: t.eye(-1), RuntimeError, "."),
         (lambda t: t.arange(0, 5, 0), RuntimeError, "step must be nonzero"),

@@ -14,8 +14,16 @@ import jitgrad
 
 ERRORS: list[tuple[Callable[[Any], Any], Any, str]] = [
     # shapes that do not broadcast
-    (lambda t: t.ones(2) + t.ones(3), RuntimeError, r"size of tensor a \(2\).*tensor b \(3\).*dimension 0"),
-    (lambda t: t.ones(2, 3) * t.ones(2, 4), RuntimeError, r"\(3\).*\(4\).*non-singleton dimension 1"),
+    (
+        lambda t: t.ones(2) + t.ones(3),
+        RuntimeError,
+        r"size of tensor a \(2\).*tensor b \(3\).*dimension 0",
+    ),
+    (
+        lambda t: t.ones(2, 3) * t.ones(2, 4),
+        RuntimeError,
+        r"\(3\).*\(4\).*non-singleton dimension 1",
+    ),
     (lambda t: t.where(t.ones(2) > 0, t.ones(3), 0.0), RuntimeError, "must match"),
     (lambda t: t.addcmul(t.ones(2), t.ones(3), t.ones(1)), RuntimeError, "must match"),
     # operands of a wrong kind
@@ -50,19 +58,35 @@ ERRORS: list[tuple[Callable[[Any], Any], Any, str]] = [
     (lambda t: t.lerp(t.ones(1).long(), t.ones(1).long(), 0.5), NotImplementedError, "'Long'"),
     (lambda t: t.lerp(t.ones(1), t.ones(1).double(), 0.5), RuntimeError, "end"),
     (lambda t: t.mean(t.ones(2, dtype=t.int64)), RuntimeError, "Got: Long"),
-    (lambda t: t.var(t.ones(2, dtype=t.int64)), RuntimeError, "std and var only support floating point"),
+    (
+        lambda t: t.var(t.ones(2, dtype=t.int64)),
+        RuntimeError,
+        "std and var only support floating point",
+    ),
     (lambda t: t.softmax(t.ones(2, dtype=t.int64), 0), NotImplementedError, "'Long'"),
     (lambda t: t.norm(t.ones(2, dtype=t.int64)), RuntimeError, "Long"),
     (lambda t: t.ones(2, dtype=t.int64) ** -1, RuntimeError, "Integers to negative integer powers"),
-    (lambda t: t.add(t.ones(1).long(), 1, alpha=1.5), RuntimeError, "alpha must not be a floating point"),
+    (
+        lambda t: t.add(t.ones(1).long(), 1, alpha=1.5),
+        RuntimeError,
+        "alpha must not be a floating point",
+    ),
     (lambda t: t.where(t.ones(1), 1.0, 2.0), RuntimeError, "boolean tensor.*Float"),
     (lambda t: t.masked_fill(t.ones(1), t.ones(1).long(), 0), RuntimeError, "boolean masks.*"),
-    (lambda t: t.masked_fill(t.ones(2), t.ones(2) > 0, t.ones(2)), RuntimeError, "0-dimensional value"),
+    (
+        lambda t: t.masked_fill(t.ones(2), t.ones(2) > 0, t.ones(2)),
+        RuntimeError,
+        "0-dimensional value",
+    ),
     # values
     (lambda t: t.ones(1).long() // 0, RuntimeError, "ZeroDivisionError"),
     (lambda t: t.ones(1).long() % 0, RuntimeError, "ZeroDivisionError"),
     (lambda t: t.fmod(t.ones(1).long(), 0), RuntimeError, "ZeroDivisionError"),
-    (lambda t: t.div(t.ones(1).long(), 0, rounding_mode="trunc"), RuntimeError, "ZeroDivisionError"),
+    (
+        lambda t: t.div(t.ones(1).long(), 0, rounding_mode="trunc"),
+        RuntimeError,
+        "ZeroDivisionError",
+    ),
     (lambda t: t.div(t.ones(1), 1, rounding_mode="up"), RuntimeError, "rounding_mode.*'up'"),
     (lambda t: t.clamp(t.ones(1)), RuntimeError, "At least one of 'min' or 'max'"),
     # dims
@@ -82,24 +106,44 @@ ERRORS: list[tuple[Callable[[Any], Any], Any, str]] = [
     (lambda t: t.norm(t.ones(2), "nuc"), RuntimeError, "."),
     # nothing to reduce
     (lambda t: t.amax(t.ones(0, 2)), RuntimeError, "Expected reduction dim to be specified"),
-    (lambda t: t.amin(t.ones(0, 2), 0), IndexError, r"amin\(\): Expected reduction dim 0 to have non-zero"),
+    (
+        lambda t: t.amin(t.ones(0, 2), 0),
+        IndexError,
+        r"amin\(\): Expected reduction dim 0 to have non-zero",
+    ),
     (lambda t: t.max(t.ones(0)), RuntimeError, "Expected reduction dim to be specified"),
     (lambda t: t.max(t.ones(0, 2), 0), IndexError, r"max\(\): Expected reduction dim 0"),
     (lambda t: t.argmin(t.ones(0)), IndexError, "Expected reduction dim to be specified"),
     (lambda t: t.argmax(t.ones(0, 2), 0), IndexError, "Expected reduction dim 0"),
     (lambda t: t.norm(t.ones(0), float("inf")), RuntimeError, "empty dimension|identity"),
     # backward
-    (lambda t: t.ones(2).backward(), RuntimeError, "does not require grad and does not have a grad_fn"),
-    (lambda t: (t.ones(2, requires_grad=True) * 2).backward(), RuntimeError, "only for scalar outputs"),
+    (
+        lambda t: t.ones(2).backward(),
+        RuntimeError,
+        "does not require grad and does not have a grad_fn",
+    ),
+    (
+        lambda t: (t.ones(2, requires_grad=True) * 2).backward(),
+        RuntimeError,
+        "only for scalar outputs",
+    ),
     (
         lambda t: t.ones(2, requires_grad=True).exp().backward(t.ones(3)),
         RuntimeError,
         r"Mismatch in shape: grad_output\[0\].*\[3\].*output\[0\].*\[2\]",
     ),
-    (lambda t: t.ones((), requires_grad=True).exp().backward(t.ones(1)), RuntimeError, "Mismatch in shape"),
+    (
+        lambda t: t.ones((), requires_grad=True).exp().backward(t.ones(1)),
+        RuntimeError,
+        "Mismatch in shape",
+    ),
     (lambda t: t.ones(2, requires_grad=True).exp().backward(1.0), TypeError, "."),
     (lambda t: twice((t.ones(2, requires_grad=True) ** 2).sum()), RuntimeError, "a second time"),
-    (lambda t: t.ones(2, dtype=t.int64, requires_grad=True), RuntimeError, "Only Tensors of floating point"),
+    (
+        lambda t: t.ones(2, dtype=t.int64, requires_grad=True),
+        RuntimeError,
+        "Only Tensors of floating point",
+    ),
     # settings
     (lambda t: t.set_num_threads(0), RuntimeError, "positive integer"),
     (lambda t: t.set_default_dtype(t.int32), TypeError, "floating-point"),
@@ -111,7 +155,9 @@ def twice(x: Any) -> None:
     x.backward()
 
 
-@pytest.mark.parametrize(("call", "error", "words"), ERRORS, ids=[str(i) for i in range(len(ERRORS))])
+@pytest.mark.parametrize(
+    ("call", "error", "words"), ERRORS, ids=[str(i) for i in range(len(ERRORS))]
+)
 def test_error(call: Callable[[Any], Any], error: Any, words: str, torch: Any) -> None:
     """The type is PyTorch's (or one that PyTorch's is a kind of), the words name what is wrong."""
     with pytest.raises(error):

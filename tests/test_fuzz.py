@@ -50,10 +50,14 @@ ALONG = {
     "logsumexp": (
         lambda x, d: x.logsumexp(d) if x.shape[d] else x.sum(d),
         lambda x, d: (
-            np.log(np.exp(x - x.max(d, keepdims=True)).sum(d)) + x.max(d) if x.shape[d] else x.sum(d)
-        )
-        if x.size
-        else x.sum(d),
+            (
+                np.log(np.exp(x - x.max(d, keepdims=True)).sum(d)) + x.max(d)
+                if x.shape[d]
+                else x.sum(d)
+            )
+            if x.size
+            else x.sum(d)
+        ),
     ),
     "flip": (lambda x, d: x.flip(d), lambda x, d: np.flip(x, d).copy()),
     "cat": (lambda x, d: jitgrad.cat([x, x * 2], d), lambda x, d: np.concatenate([x, x * 2], d)),
@@ -62,7 +66,10 @@ VIEWS = {
     "transpose": (lambda x, d: x.transpose(0, d), lambda x, d: np.swapaxes(x, 0, d)),
     "unsqueeze": (lambda x, d: x.unsqueeze(d), lambda x, d: np.expand_dims(x, d)),
     "slice": (lambda x, d: x.narrow(d, 0, (x.shape[d] + 1) // 2), lambda x, d: _half(x, d)),
-    "step": (lambda x, d: x[(slice(None),) * d + (slice(None, None, 2),)], lambda x, d: _step(x, d)),
+    "step": (
+        lambda x, d: x[(slice(None),) * d + (slice(None, None, 2),)],
+        lambda x, d: _step(x, d),
+    ),
     "select": (
         lambda x, d: x.select(d, -1) if x.shape[d] else x,
         lambda x, d: x[(slice(None),) * d + (-1,)] if x.shape[d] else x,
@@ -176,7 +183,8 @@ def test_random_programs(program, shapes, seed):
         ours = execute(program, tensors, True)
     except RuntimeError as error:
         # A value that a later step needs was changed in place: that is what has to be said.
-        assert "in-place" in str(error) or "inplace" in str(error), error
+        if "in-place" not in str(error) and "inplace" not in str(error):
+            raise
         return
     theirs = execute(program, [a.copy() for a in arrays], False)
     assert len(ours) == len(theirs)
@@ -186,12 +194,17 @@ def test_random_programs(program, shapes, seed):
     try:
         loss(ours).backward()
     except RuntimeError as error:
-        assert "modified by an inplace operation" in str(error), error
+        if "modified by an inplace operation" not in str(error):
+            raise
         return
     direction = [np.asarray(rng.uniform(-1, 1, a.shape)) for a in arrays]
     step = 1e-6
     ahead, behind = (
-        loss(execute(program, [a + s * step * d for a, d in zip(arrays, direction, strict=True)], False))
+        loss(
+            execute(
+                program, [a + s * step * d for a, d in zip(arrays, direction, strict=True)], False
+            )
+        )
         for s in (1, -1)
     )
     numeric = (ahead - behind) / (2 * step)

@@ -25,7 +25,9 @@ def outcome(module: Any, call: Call, dtype: str) -> tuple[list[Any], list[Any]]:
     if wanted:
         total = None
         for x in wanted:
-            weight = module.from_numpy(np.cos(np.arange(x.numel(), dtype="float64")).reshape(tuple(x.shape)))
+            weight = module.from_numpy(
+                np.cos(np.arange(x.numel(), dtype="float64")).reshape(tuple(x.shape))
+            )
             term = (x * weight.to(x.dtype)).sum()
             total = term if total is None else total + term
         total.backward()

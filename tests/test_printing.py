@@ -158,7 +158,7 @@ def test_unknown_profile_is_refused_and_changes_nothing() -> None:
 
 
 def test_context_restores_options_after_an_error() -> None:
-    with pytest.raises(KeyError), printoptions(precision=1, sci_mode=True):
+    with pytest.raises(KeyError), printoptions(precision=1, sci_mode=True):  # noqa: PT012
         assert text([0.25]) == "tensor([2.5e-01])"
         raise KeyError
     assert get_printoptions() == DEFAULTS
@@ -242,8 +242,7 @@ def random_options(rng: Rng) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(4))
-def test_parity_with_torch(dtype: str, seed: int) -> None:
-    torch = pytest.importorskip("torch")
+def test_parity_with_torch(torch: Any, dtype: str, seed: int) -> None:
     rng = np.random.default_rng([seed, DTYPES.index(dtype)])
     for _ in range(60):
         array, options = random_array(rng, dtype), random_options(rng)
@@ -263,7 +262,6 @@ def test_parity_with_torch(dtype: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("profile", sorted(printing._PROFILES))
-def test_profiles_are_those_of_torch(profile: str) -> None:
-    torch = pytest.importorskip("torch")
+def test_profiles_are_those_of_torch(torch: Any, profile: str) -> None:
     with torch._tensor_str.printoptions(profile=profile), printoptions(profile=profile):
         assert get_printoptions() == torch._tensor_str.get_printoptions()

@@ -144,7 +144,11 @@ def test_as_python_data() -> None:
         (lambda t: [1, 2][t.tensor([1, 1])], TypeError, "only integer tensors"),
         (lambda t: len(t.tensor(1.0)), TypeError, "len.. of a 0-d tensor"),
         (lambda t: iter(t.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
-        (lambda t: t.zeros(2, requires_grad=True).numpy(), RuntimeError, "Can't call numpy.. on Tensor that"),
+        (
+            lambda t: t.zeros(2, requires_grad=True).numpy(),
+            RuntimeError,
+            "Can't call numpy.. on Tensor that",
+        ),
         (lambda t: t.zeros(2).size(1), IndexError, "out of range"),
         (lambda t: t.tensor(1.0).size(0), IndexError, "."),
         (lambda t: t.zeros(2).stride(1), IndexError, "."),
@@ -221,7 +225,13 @@ def test_reflected_operators(torch: Any) -> None:
             assert mine.dtype.name == str(theirs.dtype).removeprefix("torch.")
             assert mine.tolist() == theirs.tolist()
     x, u = jitgrad.tensor([6, 3]), torch.tensor([6, 3])
-    for operation in (lambda v: 5 & v, lambda v: 5 | v, lambda v: 5 ^ v, lambda v: ~v, lambda v: 1 << v):
+    for operation in (
+        lambda v: 5 & v,
+        lambda v: 5 | v,
+        lambda v: 5 ^ v,
+        lambda v: ~v,
+        lambda v: 1 << v,
+    ):
         assert operation(x).tolist() == operation(u).tolist()
 
 
@@ -251,7 +261,9 @@ def test_whole_tensor_comparisons() -> None:
     assert not jitgrad.equal(x, x.clone())
     assert jitgrad.allclose(x, x, equal_nan=True)
     assert not jitgrad.allclose(x, x)
-    assert jitgrad.isclose(jitgrad.tensor([1.0, math.inf]), jitgrad.tensor([1.0 + 1e-6, math.inf])).all()
+    assert jitgrad.isclose(
+        jitgrad.tensor([1.0, math.inf]), jitgrad.tensor([1.0 + 1e-6, math.inf])
+    ).all()
     assert not jitgrad.isclose(jitgrad.tensor([1.0]), jitgrad.tensor([math.inf])).any()
 
 
@@ -364,7 +376,9 @@ def test_requires_grad() -> None:
     assert not y.is_leaf
     assert y.grad_fn.name() == "MulBackward0"
     assert x.grad_fn is None
-    with pytest.raises(RuntimeError, match="you can only change requires_grad flags of leaf variables"):
+    with pytest.raises(
+        RuntimeError, match="you can only change requires_grad flags of leaf variables"
+    ):
         y.requires_grad = False
     with pytest.raises(RuntimeError, match="floating point"):
         jitgrad.zeros(2, dtype=jitgrad.int64).requires_grad = True
@@ -385,7 +399,11 @@ def test_grad() -> None:
     x.grad = jitgrad.zeros(2)
     del x.grad
     assert x.grad is None
-    for wrong, error in ((jitgrad.zeros(3), RuntimeError), (jitgrad.zeros(2).double(), RuntimeError), (1, TypeError)):
+    for wrong, error in (
+        (jitgrad.zeros(3), RuntimeError),
+        (jitgrad.zeros(2).double(), RuntimeError),
+        (1, TypeError),
+    ):
         with pytest.raises(error, match="assigned grad"):
             x.grad = wrong
     with pytest.raises(RuntimeError, match="own grad"):

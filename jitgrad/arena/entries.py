@@ -31,15 +31,18 @@ from jitgrad.arena.columns import (
     H_LIST,
     H_LIST_CAP,
     H_NONE,
+    LEAF,
     MADE,
     MAX_DIMS,
     NDIM,
     NONE,
     NUMEL,
     OFFSET,
+    OP,
     OWNER,
     REFS,
     S_DATA,
+    S_HISTORY,
     S_REFS,
     S_VERSION,
     SHAPE,
@@ -534,15 +537,36 @@ def replaced(H, obj, r):
 
 
 def rebase(self, args, n):
-    """``rebase(x, y)``: Tensor ``x`` takes over the value and history of Tensor ``y``."""
+    """``rebase(x, y)``: Tensor ``x`` takes over the value and history of ``y``, which gets its own.
+
+    A row has one Tensor, so the two exchange their rows.  Gradients and being a view stay with the Tensor.
+    """
     H = capsule_pointer(self, 0)
     a = words(args)
+    old = tensor_row(H, a[0])
     r = tensor_row(H, a[1])
-    if r == NONE or tensor_row(H, a[0]) == NONE:
+    if r == NONE or old == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    keep(H, r)
-    return replaced(H, a[0], r)
+    if r != old:
+        p = row_at(H, old)
+        q = row_at(H, r)
+        gradient = p[GRAD]
+        p[GRAD] = q[GRAD]
+        q[GRAD] = gradient
+        view = p[FLAGS] & F_VIEW
+        p[FLAGS] = (p[FLAGS] & ~F_VIEW) | (q[FLAGS] & F_VIEW)
+        q[FLAGS] = (q[FLAGS] & ~F_VIEW) | view
+        p[MADE] = NONE
+        q[MADE] = NONE
+        if q[OP] != LEAF and p[STORAGE] != NONE and p[STORAGE] != q[STORAGE]:
+            # Views of x show its old memory: they must not pass for views of its new value.
+            store(H, p[STORAGE])[S_HISTORY] += 1
+        set_tensor_row(H, a[0], r)
+        set_tensor_row(H, a[1], old)
+    incref(a[0])
+    flush(H)
+    return a[0]
 
 
 # ---------------------------------------------------------------- views, dims, kernels

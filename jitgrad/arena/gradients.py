@@ -110,7 +110,10 @@ def copy_dense(H, dtype, dst, src, uniform, numel):
 
 @jit
 def give(H, ctx, r, s, uniform):
-    """Add the gradient in storage ``s`` (its reference is taken over) to that of row ``r``; NONE after a fault."""
+    """Add the gradient in storage ``s`` to that of row ``r``; NONE after a fault.
+
+    The caller's reference to ``s`` is taken over.
+    """
     node = node_at(ctx, row_at(H, r)[LOCAL])
     have = node[N_GRAD]
     if have == NONE:

@@ -663,6 +663,10 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Set every element to a number (or a 0-dim tensor's)."""
+    if getattr(value, "ndim", 0) > 0:
+        raise RuntimeError(
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+        )
     return record_(BY_NAME["copy"], self, value)
 
 

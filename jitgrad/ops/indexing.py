@@ -270,7 +270,7 @@ def _put(x: Tensor, view: Tensor, where: Blocks, value: Any, accumulate: bool) -
         if x.requires_grad and x.is_leaf:
             raise _leaf(view is x)
         new = record.explicit(INDEX_PUT, inputs, entry.shape(view), attributes)
-        if view is x:
+        if view is x and not x._is_view():
             record.rebase(x, new)
         else:
             _fill(x, view, new)

@@ -78,7 +78,7 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         new = function(input, *args, **kwargs)
-        if not new.requires_grad:
+        if not new.requires_grad or input._is_view():
             return copy_into(input, new)
         if input.is_leaf and input.requires_grad:
             raise RuntimeError(

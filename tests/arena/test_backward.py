@@ -108,7 +108,8 @@ def test_a_saved_value_changed_in_place_is_noticed():
     z = y.sum() + (y * y).sum()
     y.detach().add_(1)
     with pytest.raises(
-        RuntimeError, match=r"modified by an inplace operation: \[torch.FloatTensor \[2\]\].*version 1"
+        RuntimeError,
+        match=r"modified by an inplace operation: \[torch.FloatTensor \[2\]\].*version 1",
     ):
         z.backward()
 
@@ -177,7 +178,7 @@ def test_eight_threads_build_and_differentiate_at_the_same_time():
                 y = (x * x * i).sum()
                 y.backward()
                 assert x.grad.tolist() == [2.0 * k * i] * 5
-        except Exception as error:  # noqa: BLE001 - reported by the main thread
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]

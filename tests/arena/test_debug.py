@@ -79,6 +79,10 @@ def test_a_part_of_the_suite_in_debug_mode():
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", heavy]
     environment = {**os.environ, "JITGRAD_DEBUG": "1", "JITGRAD_FUZZ": "25"}
     run = subprocess.run(
-        [*command, *map(str, files)], env=environment, capture_output=True, text=True, cwd=HERE.parent
+        [*command, *map(str, files)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=HERE.parent,
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]

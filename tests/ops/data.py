@@ -58,7 +58,6 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-
 TWO = (ANY, ANY)
 KINKS = {"gap": 0.05}
 
@@ -123,7 +122,11 @@ DATA: dict[str, Data] = {
     "trunc": Data(np.trunc, ulps32=0, ulps=0, **KINKS),
     # selection
     "clamp": Data(
-        lambda x, z, u: np.minimum(np.maximum(x, z), u), (ANY, (-1.5, -0.2), (0.3, 1.5)), 0, 0, **KINKS
+        lambda x, z, u: np.minimum(np.maximum(x, z), u),
+        (ANY, (-1.5, -0.2), (0.3, 1.5)),
+        0,
+        0,
+        **KINKS,
     ),
     "clamp_min": Data(np.maximum, TWO, 0, 0, **KINKS),
     "clamp_max": Data(np.minimum, TWO, 0, 0, **KINKS),

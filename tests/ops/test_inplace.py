@@ -17,7 +17,18 @@ NAMES = [
     for name in INPLACE
     if name[:-1] in FUNCTIONS and name[:-1] in DATA and not DATA[name[:-1]].integers
 ]
-BOOL = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not"}
+BOOL = {
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "logical_not",
+}
 EXTRA = {"addcmul_": 3, "addcdiv_": 3}  # the factor is a keyword
 
 
@@ -188,14 +199,20 @@ def test_errors() -> None:
         leaf += 1
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         leaf.zero_()
-    with pytest.raises(RuntimeError, match=r"output with shape \[3\] doesn't match the broadcast shape \[2, 3\]"):
+    with pytest.raises(
+        RuntimeError, match=r"output with shape \[3\] doesn't match the broadcast shape \[2, 3\]"
+    ):
         jitgrad.ones(3).add_(jitgrad.ones(2, 3))
-    with pytest.raises(RuntimeError, match="result type Float can't be cast to the desired output type Long"):
+    with pytest.raises(
+        RuntimeError, match="result type Float can't be cast to the desired output type Long"
+    ):
         jitgrad.ones(3, dtype=jitgrad.int64).add_(1.5)
     with pytest.raises(RuntimeError, match="can't be cast"):
         jitgrad.ones(3, dtype=jitgrad.int64).div_(2)
     with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
         jitgrad.ones(1).expand(3).add_(1)
+    with pytest.raises(RuntimeError, match="0-dimension value tensor"):
+        jitgrad.ones(3).fill_(jitgrad.ones(3))
     with pytest.raises(RuntimeError, match="size of tensor a"):
         jitgrad.ones(3).add_(jitgrad.ones(2))
     assert leaf.tolist() == [1.0, 1.0, 1.0]
@@ -215,7 +232,9 @@ def test_a_changed_result_is_noticed(function: str) -> None:
     x = jitgrad.ones(2, requires_grad=True)
     y = getattr(x, function)()
     y.add_(1)
-    with pytest.raises(RuntimeError, match=r"\[torch.FloatTensor \[2\]\].*is at version 1; expected version 0"):
+    with pytest.raises(
+        RuntimeError, match=r"\[torch.FloatTensor \[2\]\].*is at version 1; expected version 0"
+    ):
         y.sum().backward()
 
 

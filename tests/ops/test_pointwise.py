@@ -72,7 +72,9 @@ def test_value(name: str, dtype: str) -> None:
     check(name, apply(name, *operands), operands, dtype)
 
 
-@pytest.mark.parametrize("name", [n for n in CALLED if DATA[n].integers] + ["add", "mul", "div_floor", "abs"])
+@pytest.mark.parametrize(
+    "name", [n for n in CALLED if DATA[n].integers] + ["add", "mul", "div_floor", "abs"]
+)
 @pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
 def test_value_of_integers(name: str, dtype: str) -> None:
     operands = [np.abs(x) if dtype == "uint8" else x for x in samples(name, (60,), "int64")]
@@ -127,7 +129,8 @@ def test_gradient_in_float32(name: str) -> None:
     operands = samples(name, (5, 6), "float32", seed=1)
     for dtype in ("float32", "float64"):
         tensors = [
-            jitgrad.from_numpy(x.astype(dtype) if x.dtype.kind == "f" else x.copy()) for x in operands
+            jitgrad.from_numpy(x.astype(dtype) if x.dtype.kind == "f" else x.copy())
+            for x in operands
         ]
         for x, vjp in zip(tensors, BY_NAME[name].vjps, strict=False):
             x.requires_grad = vjp is not None
@@ -198,7 +201,9 @@ def test_layout_of_an_operand(name: str, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", ["add", "mul", "div", "exp", "where", "lerp", "maximum", "addcmul"])
+@pytest.mark.parametrize(
+    "name", ["add", "mul", "div", "exp", "where", "lerp", "maximum", "addcmul"]
+)
 def test_gradient_through_layouts(name: str, layout: str) -> None:
     whole = samples(name, (6, 5), "float64")
     weight = np.random.default_rng(3).normal(size=30)
@@ -247,7 +252,9 @@ def test_eight_dims() -> None:
     y = x * z
     np.testing.assert_array_equal(y.detach().numpy(), a * c)
     y.sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), np.broadcast_to(c, y.shape).sum((1, 3, 5), keepdims=True))
+    np.testing.assert_allclose(
+        x.grad.numpy(), np.broadcast_to(c, y.shape).sum((1, 3, 5), keepdims=True)
+    )
     np.testing.assert_allclose(
         z.grad.numpy(), np.broadcast_to(a, y.shape).sum((0, 2, 4, 7), keepdims=True)
     )
@@ -290,7 +297,9 @@ def test_around_the_parallel_threshold(name: str, layout: str, more: int) -> Non
     found = run(name, *tensors)
     check(name, found, operands, "float32")
     if layout == "contiguous" and any(BY_NAME[name].vjps):
-        leaves = [x.requires_grad_() for x, vjp in zip(tensors, BY_NAME[name].vjps, strict=False) if vjp]
+        leaves = [
+            x.requires_grad_() for x, vjp in zip(tensors, BY_NAME[name].vjps, strict=False) if vjp
+        ]
         run(name, *tensors).sum().backward()
         parallel = [x.grad.numpy().copy() for x in leaves]
         for x in leaves:
@@ -312,12 +321,31 @@ def test_an_error_in_a_parallel_kernel_is_raised() -> None:
 
 # ---------------------------------------------------------------- special numbers
 SPECIAL = np.array(
-    [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 0.5, -0.5, 2.5, 3.5, 1e30, -1e30, 1e-40, 700.0, -700.0]
+    [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        0.5,
+        -0.5,
+        2.5,
+        3.5,
+        1e30,
+        -1e30,
+        1e-40,
+        700.0,
+        -700.0,
+    ]
 )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", [n for n in FLOATS if not n.startswith("to_") and BY_NAME[n].nin == 1])
+@pytest.mark.parametrize(
+    "name", [n for n in FLOATS if not n.startswith("to_") and BY_NAME[n].nin == 1]
+)
 def test_special_values_of_one_operand(name: str, dtype: str, torch: ModuleType) -> None:
     """Values and gradients at 0, infinity, NaN, ... are PyTorch's."""
     special = {"cube": "x**3", "pow_half": "x**0.5", "pow_inverse": "x**-1"}.get(name)
@@ -418,7 +446,9 @@ def test_kinks(function: Callable[[Any], Any], at: float, slope: float) -> None:
 
 
 # ---------------------------------------------------------------- numbers as operands
-@pytest.mark.parametrize("number", [2, 2.5, True, np.float32(1.5), np.float64(1.5), np.int64(3), np.bool_(True)])
+@pytest.mark.parametrize(
+    "number", [2, 2.5, True, np.float32(1.5), np.float64(1.5), np.int64(3), np.bool_(True)]
+)
 @pytest.mark.parametrize("name", ["add", "mul", "div", "lt"])
 def test_numbers(name: str, number: Any) -> None:
     x = jitgrad.tensor([1.0, 2.0, 3.0])
@@ -429,7 +459,9 @@ def test_numbers(name: str, number: Any) -> None:
     assert found.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("number", [0, -1, 1 << 40, -(1 << 63), 1e300, 1e-300, float("inf"), float("nan"), -0.0])
+@pytest.mark.parametrize(
+    "number", [0, -1, 1 << 40, -(1 << 63), 1e300, 1e-300, float("inf"), float("nan"), -0.0]
+)
 def test_extreme_numbers(number: float) -> None:
     x = jitgrad.ones(2, dtype=jitgrad.float64)
     np.testing.assert_array_equal((x * number).numpy(), np.ones(2) * float(number))
@@ -456,7 +488,8 @@ def test_promotion_of_two_tensors(name: str, torch: ModuleType) -> None:
                 for s, d in zip(shapes, (name, other), strict=True)
             ]
             theirs = [
-                torch.ones(s, dtype=getattr(torch, d)) for s, d in zip(shapes, (name, other), strict=True)
+                torch.ones(s, dtype=getattr(torch, d))
+                for s, d in zip(shapes, (name, other), strict=True)
             ]
             wanted = torch.result_type(*theirs)
             assert jitgrad.result_type(*mine).name == str(wanted).removeprefix("torch.")
@@ -500,7 +533,7 @@ def test_result_dtype_or_error_of_integers(name: str, dtype: str, torch: ModuleT
         x = module.ones(2, dtype=getattr(module, dtype))
         try:
             found = getattr(module, name)(*[x] * BY_NAME[name].nin)
-        except Exception as error:  # noqa: BLE001 - whatever PyTorch raises
+        except Exception as error:
             outcomes.append(type(error))
         else:
             outcomes.append((str(found.dtype).split(".")[-1], found.tolist()))
@@ -539,7 +572,9 @@ def test_integers_that_do_not_fit_wrap_around(torch: ModuleType) -> None:
     ):
         assert function(jitgrad).tolist() == function(torch).tolist()
     # PyTorch 2.13 dies of this one (SIGFPE).
-    assert jitgrad.div(jitgrad.tensor(least), jitgrad.tensor(by), rounding_mode="trunc").tolist() == [
+    assert jitgrad.div(
+        jitgrad.tensor(least), jitgrad.tensor(by), rounding_mode="trunc"
+    ).tolist() == [
         *(-(1 << 63),) * 2,
         -3,
         -3,

@@ -34,7 +34,11 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Shapes]] = {
         lambda x, w, c: x @ w.T + c,
         ((2, 3, 4), (5, 4), (5,)),
     ),
-    "linear of a vector": (jitgrad.nn.functional.linear, lambda x, w, c: x @ w.T + c, ((4,), (5, 4), (5,))),
+    "linear of a vector": (
+        jitgrad.nn.functional.linear,
+        lambda x, w, c: x @ w.T + c,
+        ((4,), (5, 4), (5,)),
+    ),
     "linear without bias": (jitgrad.nn.functional.linear, lambda x, w: x @ w.T, ((3, 4), (5, 4))),
     "matmul of batches": (jitgrad.matmul, np.matmul, ((2, 1, 3, 4), (3, 4, 5))),
     "matmul batch by vector": (jitgrad.matmul, np.matmul, ((2, 3, 4), (4,))),
@@ -93,7 +97,10 @@ def test_value_in_every_layout(name: str, dtype: str) -> None:
         assert found.dtype.name == dtype
         assert found.shape == np.shape(wanted)
         np.testing.assert_allclose(
-            found.numpy(), wanted, rtol=1e-5 if dtype == "float32" else 1e-13, atol=1e-5 if dtype == "float32" else 1e-14
+            found.numpy(),
+            wanted,
+            rtol=1e-5 if dtype == "float32" else 1e-13,
+            atol=1e-5 if dtype == "float32" else 1e-14,
         )
 
 
@@ -123,7 +130,9 @@ def test_gradient_in_float32(name: str) -> None:
     mine, _, shapes = PRODUCTS[name]
     found = []
     for dtype in ("float32", "float64"):
-        leaves = [jitgrad.from_numpy(a.astype(dtype)).requires_grad_() for a in data(shapes, "float32")]
+        leaves = [
+            jitgrad.from_numpy(a.astype(dtype)).requires_grad_() for a in data(shapes, "float32")
+        ]
         mine(*leaves).exp().sum().backward()
         found.append([x.grad.numpy() for x in leaves])
     for a, b in zip(*found, strict=True):
@@ -143,7 +152,16 @@ def test_gradient_of_one_operand(name: str) -> None:
         np.testing.assert_allclose(some[i].grad.numpy(), whole[i].grad.numpy(), rtol=1e-13)
 
 
-SIZES = [(1, 1, 1), (1, 7, 1), (5, 1, 6), (2, 3, 2), (4, 4, 4), (17, 33, 9), (64, 64, 64), (100, 3, 130)]
+SIZES = [
+    (1, 1, 1),
+    (1, 7, 1),
+    (5, 1, 6),
+    (2, 3, 2),
+    (4, 4, 4),
+    (17, 33, 9),
+    (64, 64, 64),
+    (100, 3, 130),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -154,16 +172,22 @@ def test_sizes(size: tuple[int, int, int], dtype: str) -> None:
     a, b = data(((n, k), (k, m)), dtype)
     x, z = (jitgrad.from_numpy(v).requires_grad_() for v in (a, b))
     y = x @ z
-    tolerance = {"rtol": 2e-5, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
+    tolerance = (
+        {"rtol": 2e-5, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
+    )
     wide = [v.astype(np.float64) for v in (a, b)]
     np.testing.assert_allclose(y.detach().numpy(), wide[0] @ wide[1], **tolerance)
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.ones((n, m)) @ wide[1].T, **tolerance)
     np.testing.assert_allclose(z.grad.numpy(), wide[0].T @ np.ones((n, m)), **tolerance)
-    np.testing.assert_allclose(jitgrad.mv(x, z[:, 0]).detach().numpy(), wide[0] @ wide[1][:, 0], **tolerance)
+    np.testing.assert_allclose(
+        jitgrad.mv(x, z[:, 0]).detach().numpy(), wide[0] @ wide[1][:, 0], **tolerance
+    )
 
 
-@pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 0), (0, 0))])
+@pytest.mark.parametrize(
+    "shapes", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 0), (0, 0))]
+)
 def test_nothing(shapes: Shapes) -> None:
     x, z = (jitgrad.from_numpy(a).requires_grad_() for a in data(shapes))
     y = x @ z
@@ -179,11 +203,19 @@ def test_nothing_in_other_products() -> None:
     assert jitgrad.dot(none, none).item() == 0
     assert jitgrad.mv(jitgrad.zeros(3, 0), none).tolist() == [0, 0, 0]
     assert jitgrad.bmm(jitgrad.zeros(0, 2, 3), jitgrad.zeros(0, 3, 4)).shape == (0, 2, 4)
-    assert jitgrad.bmm(jitgrad.zeros(2, 2, 0), jitgrad.zeros(2, 0, 4)).tolist() == np.zeros((2, 2, 4)).tolist()
+    assert (
+        jitgrad.bmm(jitgrad.zeros(2, 2, 0), jitgrad.zeros(2, 0, 4)).tolist()
+        == np.zeros((2, 2, 4)).tolist()
+    )
     assert jitgrad.outer(none, jitgrad.zeros(3)).shape == (0, 3)
-    assert jitgrad.addmm(jitgrad.ones(2), jitgrad.zeros(3, 0), jitgrad.zeros(0, 2)).tolist() == [[1.0, 1.0]] * 3
+    assert (
+        jitgrad.addmm(jitgrad.ones(2), jitgrad.zeros(3, 0), jitgrad.zeros(0, 2)).tolist()
+        == [[1.0, 1.0]] * 3
+    )
     bias = jitgrad.tensor([1.0, 2.0])
-    assert jitgrad.nn.functional.linear(jitgrad.zeros(1, 0), jitgrad.zeros(2, 0), bias).tolist() == [[1.0, 2.0]]
+    assert jitgrad.nn.functional.linear(
+        jitgrad.zeros(1, 0), jitgrad.zeros(2, 0), bias
+    ).tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])

@@ -18,7 +18,8 @@ VIEWS = [
         "view, view -1, view of a tuple, reshape, flatten, flatten middle, unflatten, permute, permute tuple,"
         " transpose, swapaxes, movedim, movedims, mT, unsqueeze, unsqueeze end, squeeze, squeeze dim,"
         " squeeze not one, squeeze dims, expand, expand -1, expand_as, broadcast_to, select, narrow, unbind,"
-        " split, split sections, chunk, tensor_split, tensor_split at, diagonal, view_as, T, t, t of a vector,"
+        " split, split sections, chunk, tensor_split, tensor_split at, diagonal, view_as, T, t,"
+        " t of a vector,"
         " view of nothing, expand a number"
     ).split(", ")
 ]
@@ -97,14 +98,24 @@ def test_contiguous() -> None:
     assert y.is_contiguous()
     assert y.tolist() == x.T.tolist()
     # Strides of dims of size 1 and of empty tensors don't count.
-    assert jitgrad.zeros(3, 4)[:1].T.is_contiguous() is jitgrad.zeros(3, 4)[:1].T.contiguous().is_contiguous()
+    assert (
+        jitgrad.zeros(3, 4)[:1].T.is_contiguous()
+        is jitgrad.zeros(3, 4)[:1].T.contiguous().is_contiguous()
+    )
     assert jitgrad.zeros(0, 3).T.is_contiguous()
 
 
 def test_views_of_views() -> None:
     x = jitgrad.arange(120.0).view(2, 3, 4, 5).requires_grad_()
     a = x.detach().numpy()
-    y = x.permute(2, 0, 3, 1).select(1, 1).narrow(1, 1, 3).transpose(0, 2).diagonal(0, 0, 2).unsqueeze(1)
+    y = (
+        x.permute(2, 0, 3, 1)
+        .select(1, 1)
+        .narrow(1, 1, 3)
+        .transpose(0, 2)
+        .diagonal(0, 0, 2)
+        .unsqueeze(1)
+    )
     b = np.diagonal(a.transpose(2, 0, 3, 1)[:, 1, :][:, 1:4].transpose(2, 1, 0), 0, 0, 2)[:, None]
     np.testing.assert_array_equal(y.detach().numpy(), b)
     y.sum().backward()
@@ -118,7 +129,9 @@ def test_views_of_views() -> None:
 def test_gradient_of_expand_sums() -> None:
     x = jitgrad.tensor([[1.0], [2.0]], requires_grad=True)
     (x.expand(3, 2, 4) * jitgrad.arange(24.0).view(3, 2, 4)).sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), np.arange(24.0).reshape(3, 2, 4).sum((0, 2))[:, None])
+    np.testing.assert_array_equal(
+        x.grad.numpy(), np.arange(24.0).reshape(3, 2, 4).sum((0, 2))[:, None]
+    )
 
 
 def test_detach() -> None:
@@ -146,7 +159,11 @@ def test_unbind_split_and_iteration_give_views() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda t: t.zeros(2, 3).view(4, 2), RuntimeError, r"shape '\[4, 2\]' is invalid for input of size 6"),
+        (
+            lambda t: t.zeros(2, 3).view(4, 2),
+            RuntimeError,
+            r"shape '\[4, 2\]' is invalid for input of size 6",
+        ),
         (lambda t: t.zeros(2, 3).view(-1, -1), RuntimeError, "only one dimension can be inferred"),
         (lambda t: t.zeros(2, 3).view(-1, 4), RuntimeError, "is invalid for input of size 6"),
         (lambda t: t.zeros(2, 3).view(-2, 3), RuntimeError, "invalid shape dimension -2"),
