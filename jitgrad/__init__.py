@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math as _math
 import sys as _sys
 
 # Each module adds its rows to the op table; the arena starts when the table is complete.
@@ -84,6 +85,8 @@ from jitgrad.tensor import Size, Tensor, device  # noqa: E402
 
 __version__ = "0.1.0"
 
+inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
+
 float = float32
 double = float64
 short = int16
@@ -94,4 +97,4 @@ _me = _sys.modules[__name__]
 for _name, _function in methods.public().items():
     if not hasattr(_me, _name):
         setattr(_me, _name, _function)
-del _me, _name, _function, _sys
+del _me, _name, _function, _math, _sys

@@ -195,3 +195,20 @@ def test_sums_that_save_nothing_run_twice() -> None:
     x = jitgrad.ones(2, requires_grad=True)
     twice((x + 1).sum())
     assert x.grad.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "subtract",
+    [
+        lambda T: T.ones(2) - True,
+        lambda T: True - T.ones(2),
+        lambda T: T.tensor([True]) - 1.5,
+        lambda T: T.tensor([1, 2]) - T.tensor([True, False]),
+        lambda T: T.tensor([True]) - T.tensor([False]),
+        lambda T: T.sub(T.ones(2), T.tensor([True, False]), alpha=2),
+    ],
+)
+def test_a_bool_cannot_be_subtracted(torch, subtract):
+    for module in (jitgrad, torch):
+        with pytest.raises(RuntimeError, match="Subtraction, the `-` operator, with "):
+            subtract(module)

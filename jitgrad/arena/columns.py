@@ -217,6 +217,7 @@ OB_NO_FLOAT = 2  # not defined for floating point
 OB_NO_INT = 4
 OB_SAME_SHAPE = 8  # a lanes op whose result has the input's shape
 OB_FORMULA = 16  # a lanes op whose gradient is a formula in g, x, y and n (elements of a lane)
+OB_NO_BOOL_OPERAND = 64  # operands 0 and 1 may not be bool, whatever the common dtype
 OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
 
 # dtype rules

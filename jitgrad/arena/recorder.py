@@ -35,6 +35,7 @@ from jitgrad.arena.columns import (
     O_RULE,
     O_WORDS,
     OB_NO_BOOL,
+    OB_NO_BOOL_OPERAND,
     OB_NO_FLOAT,
     OB_NO_INT,
     OP,
@@ -73,6 +74,7 @@ from jitgrad.arena.rows import (
     C_SHAPE,
     C_TEMP,
     C_WORK,
+    KIND_BOOL,
     KIND_FLOAT,
     KIND_TENSOR,
     data_of,
@@ -278,6 +280,12 @@ def compute_dtype(H, op, n):
         dtype = h[H_DEFAULT_DTYPE]
     if not check_op_dtype(H, op, dtype):
         return NONE
+    if o[O_BITS] & OB_NO_BOOL_OPERAND:
+        for i in range(2):
+            if h[C_KIND + i] == KIND_BOOL or (
+                h[C_KIND + i] == KIND_TENSOR and row_at(H, h[C_ROW + i])[DTYPE] == BOOL
+            ):
+                return fault(H, X_DTYPE, op, BOOL, 0)
     for i in range(n):
         if o[O_MASKS] & (1 << i) and (
             h[C_KIND + i] != KIND_TENSOR or row_at(H, h[C_ROW + i])[DTYPE] != BOOL

@@ -11,7 +11,12 @@ from jitgrad.arena import columns as col
 from jitgrad.kernels import formula
 from jitgrad.ops.table import BY_NAME, OPERANDS, POINTWISE, Op, register
 
-_BITS = {"no_bool": col.OB_NO_BOOL, "no_float": col.OB_NO_FLOAT, "no_int": col.OB_NO_INT}
+_BITS = {
+    "no_bool": col.OB_NO_BOOL,
+    "no_bool_operand": col.OB_NO_BOOL | col.OB_NO_BOOL_OPERAND,
+    "no_float": col.OB_NO_FLOAT,
+    "no_int": col.OB_NO_INT,
+}
 
 
 def pointwise(
@@ -37,7 +42,8 @@ def pointwise(
     masks : str
         Operands that are bool masks, e.g. "x" for ``where``.
     only : str
-        "no_bool", "no_float", "no_int": dtypes for which it is not defined.
+        "no_bool", "no_float", "no_int": dtypes for which it is not defined;
+        "no_bool_operand": nor is it for a bool beside another dtype.
     result : int
         Code of the result's dtype where no rule gives it (casts).
     """
@@ -76,8 +82,8 @@ pointwise("copy", "CopyBackwards", "z", "0", "g", rule="first")
 # ---------------------------------------------------------------- arithmetic
 pointwise("add", "Add", "x + z", "g", "g")
 pointwise("add_scaled", "Add", "x + u * z", "g", "g * u")
-pointwise("sub", "Sub", "x - z", "g", "-g", only="no_bool")
-pointwise("sub_scaled", "Sub", "x - u * z", "g", "-g * u", only="no_bool")
+pointwise("sub", "Sub", "x - z", "g", "-g", only="no_bool_operand")
+pointwise("sub_scaled", "Sub", "x - u * z", "g", "-g * u", only="no_bool_operand")
 pointwise("mul", "Mul", "x * z", "g * z", "g * x")
 pointwise("div", "Div", "x / z", "g / z", "-g * ((x / z) / z)", rule="float")
 pointwise("div_floor", "Div", "floordiv(x, z)", "0", "0", only="no_bool")
