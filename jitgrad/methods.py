@@ -33,10 +33,10 @@ _METHODS = {
         " broadcast_to select narrow diagonal unbind split chunk tensor_split"
     ).split(),
     joining: "flip repeat tile tril triu roll".split(),
-    gathering: "gather take_along_dim scatter scatter_add".split(),
+    gathering: "gather take_along_dim scatter scatter_add scatter_ scatter_add_".split(),
     picking: (
-        "index_select index_add index_copy index_fill take masked_select nonzero argwhere"
-        " repeat_interleave"
+        "index_select index_add index_copy index_fill index_add_ index_copy_ index_fill_ take"
+        " masked_select nonzero argwhere repeat_interleave"
     ).split(),
     indexing: "index_put index_put_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
@@ -92,6 +92,5 @@ def public() -> dict[str, Any]:
             if module in (elementwise, creation, random):
                 continue
             found |= {n: vars(module)[n] for n in names if n in vars(module)}
-    found.pop("repeat", None)
-    found.pop("expand", None)
-    return found
+    methods_only = {"repeat", "expand"} | {n for n in found if n.endswith("_")}
+    return {n: f for n, f in found.items() if n not in methods_only}
