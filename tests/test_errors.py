@@ -200,12 +200,12 @@ def test_sums_that_save_nothing_run_twice() -> None:
 @pytest.mark.parametrize(
     "subtract",
     [
-        lambda T: T.ones(2) - True,
-        lambda T: True - T.ones(2),
-        lambda T: T.tensor([True]) - 1.5,
-        lambda T: T.tensor([1, 2]) - T.tensor([True, False]),
-        lambda T: T.tensor([True]) - T.tensor([False]),
-        lambda T: T.sub(T.ones(2), T.tensor([True, False]), alpha=2),
+        lambda m: m.ones(2) - True,
+        lambda m: True - m.ones(2),
+        lambda m: m.tensor([True]) - 1.5,
+        lambda m: m.tensor([1, 2]) - m.tensor([True, False]),
+        lambda m: m.tensor([True]) - m.tensor([False]),
+        lambda m: m.sub(m.ones(2), m.tensor([True, False]), alpha=2),
     ],
 )
 def test_a_bool_cannot_be_subtracted(torch, subtract):
