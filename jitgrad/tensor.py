@@ -405,7 +405,21 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        flag = self.requires_grad and self.is_leaf
+        if value.shape == self.shape and value.dtype is self.dtype:
+            # The row stays, so graphs that were built with it keep sending their gradients to it.
+            self._array()[...] = value._array()
+            return
+        if self.requires_grad and not value.dtype.is_floating_point:
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point"
+            )
+        if not self.is_leaf or entry.grad(self) is not None:
+            raise RuntimeError(
+                f"data of shape {errors.sizes(value.shape)} and {value.dtype} can't be assigned to a"
+                f" tensor of shape {errors.sizes(self.shape)} and {self.dtype} that has a history or a"
+                " gradient; set .grad to None, or make a new tensor"
+            )
+        flag = self.requires_grad
         record.rebase(self, value.detach())
         entry.flag(self, col.F_REQUIRES_GRAD, int(flag))
 

@@ -454,3 +454,25 @@ def test_device() -> None:
     assert hash(cpu) == hash(jitgrad.device("cpu"))
     with pytest.raises(RuntimeError):
         jitgrad.device("nowhere")
+
+
+def test_data_of_the_same_kind_keeps_the_graph():
+    x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * 3).sum()
+    x.data = x.data - 0.5
+    y.backward()
+    assert (x.tolist(), x.grad.tolist()) == ([0.5, 1.5], [3, 3])
+
+
+@pytest.mark.parametrize("value", ["ones(1000)", "ones(2, dtype=float64)", "ones(2, dtype=int64)"])
+def test_data_of_another_kind_does_not_reach_the_old_gradient(value):
+    x = jitgrad.ones(2, requires_grad=True)
+    (x * 3).sum().backward()
+    with pytest.raises(RuntimeError, match=r"gradient"):
+        x.data = eval(value, vars(jitgrad).copy())
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [5, 5]
+    x.grad = None
+    x.data = jitgrad.ones(3)
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]

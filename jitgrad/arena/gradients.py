@@ -25,9 +25,10 @@ from jitgrad.arena.columns import (
     SHAPE,
     STORAGE,
     STRIDE,
+    X_INTERNAL,
 )
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
-from jitgrad.arena.python import no_memory
+from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
 from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
@@ -207,6 +208,9 @@ def accumulate(H, ctx, k):
         node[N_GRAD] = NONE
         return 0
     q = row_at(H, g)
+    # Both setters check this; a gradient of another size would be written past its end.
+    if q[NUMEL] != numel or q[DTYPE] != dtype:
+        return fault(H, X_INTERNAL, r, g, 0)
     src = store(H, node[N_GRAD])[S_DATA]
     store(H, q[STORAGE])[S_VERSION] += 1
     if q[FLAGS] & F_CONTIGUOUS:
