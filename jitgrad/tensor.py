@@ -630,7 +630,7 @@ class Tensor:
         return views.matrix_t(self)
 
     def view(self, *shape: Any) -> Tensor:
-        """The same memory in another shape, or seen as another dtype of the same size."""
+        """The same memory in another shape; seeing it as another dtype is not there (NotImplementedError)."""
         if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
             raise NotImplementedError("view(dtype): use x.numpy().view(...)")
         return views.view(self, *shape)

@@ -54,8 +54,8 @@ def backward(
 
     if create_graph or inputs is not None:
         raise NotImplementedError(
-            "backward(create_graph=True) and backward(inputs=...) come with the autograd release;"
-            " compute higher orders with a recorded first derivative for now"
+            "backward(create_graph=True) and backward(inputs=...) are not there yet: gradients of"
+            " first order, to all leaves, are"
         )
     roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if grad_tensors is None:

@@ -86,7 +86,7 @@ def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape; also ``view(dtype)`` for a dtype of the same size.
+    """The same memory in another shape.
 
     Raises
     ------
