@@ -208,6 +208,16 @@ def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return RuntimeError(f"element {a} of tensors does not require grad and does not have a grad_fn")
 
 
+def _no_grad(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        f"One of the differentiated Tensors does not require grad (input {a} of those given)"
+    )
+
+
+def _not_saved(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(f"row {a} has not saved value {b}: its gradient does not read it")
+
+
 def _scalar(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return RuntimeError(
         "grad can be implicitly created only for scalar outputs"
@@ -242,6 +252,8 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_ROOT: _root,
     col.X_STALE: _stale,
     col.X_SCALAR: _scalar,
+    col.X_NO_GRAD: _no_grad,
+    col.X_NOT_SAVED: _not_saved,
 }
 
 

@@ -289,9 +289,46 @@ class Tensor:
         """The node of the graph that made it; None for a leaf."""
         if entry.word(self, col.OP) == col.LEAF:
             return None
-        from jitgrad.autograd.node import Node
+        return node.grad_fn(self)
 
-        return Node(self)
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.RemovableHandle:
+        """Have ``hook(gradient)`` called when a backward pass has this tensor's whole gradient.
+
+        What the hook returns, unless None, is used in its place.  Hooks run in the order of registration,
+        before the gradient is accumulated or sent on.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor does not require grad; in backward, if a hook returns another shape or no Tensor.
+
+        Examples
+        --------
+        >>> import jitgrad
+        >>> x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+        >>> handle = x.register_hook(lambda g: g * 10)
+        >>> x.sum().backward()
+        >>> x.grad
+        tensor([10., 10.])
+        """
+        return hooks.register(self, hook)
+
+    def register_post_accumulate_grad_hook(
+        self, hook: Callable[[Tensor], None]
+    ) -> hooks.RemovableHandle:
+        """Have ``hook(tensor)`` called after a backward pass has added to the ``.grad`` of this leaf.
+
+        Raises
+        ------
+        RuntimeError
+            If it is no leaf, or does not require grad.
+        """
+        return hooks.register_post_accumulate(self, hook)
 
     @property
     def grad(self) -> Tensor | None:
@@ -386,7 +423,7 @@ class Tensor:
         tensor([ 3., 30.])
         """
         if gradient is None and inputs is None and not create_graph:
-            engine.run_backward(bool(retain_graph), self, None)
+            engine.run_backward(int(bool(retain_graph)), 1, self, None)
         else:
             autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
@@ -688,4 +725,5 @@ engine.bind(Tensor, Tensor.__dict__["_row"])
 delattr(Tensor, "_row")
 
 from jitgrad import autograd  # noqa: E402 - these need Tensor
+from jitgrad.autograd import hooks, node  # noqa: E402
 from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402

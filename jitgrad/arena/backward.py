@@ -19,6 +19,7 @@ from jitgrad.arena.columns import (
     F_REQUIRES_GRAD,
     F_RETAIN,
     FLAGS,
+    H_CONTEXTS,
     H_OPS,
     H_PASS,
     LEAF,
@@ -33,24 +34,39 @@ from jitgrad.arena.columns import (
     X_FREED,
     X_PYTHON,
 )
-from jitgrad.arena.gradients import (
+from jitgrad.arena.contexts import (
+    ASKED,
+    B_BEFORE,
     B_CAP,
+    B_COLLECT,
     B_HEAP,
     B_HEAP_N,
+    B_INPUTS,
+    B_INPUTS_N,
     B_N,
+    B_NEXT,
     B_NODE,
     B_NODES,
     B_PASS,
     B_RETAIN,
     B_ROOTS,
+    B_STATE,
     B_WORDS,
+    BELOW,
+    DONE,
+    FRESH,
     N_GRAD,
+    N_KEPT,
+    N_MARKS,
     N_PENDING,
     N_ROW,
     N_UNIFORM,
     N_WORDS,
+)
+from jitgrad.arena.gradients import (
     accumulate,
     accumulate_copy,
+    keep_gradient,
     node_at,
 )
 from jitgrad.arena.python import fault, no_memory
@@ -86,12 +102,21 @@ def context_new(H, retain):
     c[B_RETAIN] = retain
     c[B_NODE] = NONE
     c[B_ROOTS] = 0
+    c[B_STATE] = FRESH
+    c[B_INPUTS] = 0
+    c[B_INPUTS_N] = 0
+    c[B_COLLECT] = 0
     c[B_NODES] = raw_malloc(FIRST_CAPACITY * (N_WORDS + 2) * 8)
     if c[B_NODES] == 0:
         raw_free(ctx)
         return 0
     # Nodes and heap are one block: the heap lies behind the nodes.
     c[B_HEAP] = c[B_NODES] + FIRST_CAPACITY * N_WORDS * 8
+    c[B_BEFORE] = 0
+    c[B_NEXT] = h[H_CONTEXTS]
+    if c[B_NEXT] != 0:
+        words(c[B_NEXT])[B_BEFORE] = ctx
+    h[H_CONTEXTS] = ctx
     return ctx
 
 
@@ -99,12 +124,22 @@ def context_new(H, retain):
 def context_free(H, ctx):
     """End a pass: let go of every gradient still on its way, and of the roots."""
     c = words(ctx)
+    if c[B_BEFORE] != 0:
+        words(c[B_BEFORE])[B_NEXT] = c[B_NEXT]
+    else:
+        words(H)[H_CONTEXTS] = c[B_NEXT]
+    if c[B_NEXT] != 0:
+        words(c[B_NEXT])[B_BEFORE] = c[B_BEFORE]
     for k in range(c[B_N]):
-        s = node_at(ctx, k)[N_GRAD]
-        if s != NONE:
-            storage_release(H, s)
+        node = node_at(ctx, k)
+        if node[N_GRAD] != NONE:
+            storage_release(H, node[N_GRAD])
+        if node[N_KEPT] != NONE:
+            storage_release(H, node[N_KEPT])
     for k in range(c[B_ROOTS]):
         unref(H, node_at(ctx, k)[N_ROW])
+    if c[B_INPUTS] != 0:
+        raw_free(c[B_INPUTS])
     raw_free(c[B_NODES])
     raw_free(ctx)
 
@@ -131,6 +166,8 @@ def reach(H, ctx, r):
     node[N_PENDING] = 0
     node[N_GRAD] = NONE
     node[N_UNIFORM] = 0
+    node[N_MARKS] = 0
+    node[N_KEPT] = NONE
     p[PASS] = c[B_PASS]
     p[LOCAL] = k
     c[B_N] = k + 1
@@ -212,6 +249,52 @@ def heap_pop(ctx):
     return top
 
 
+# ---------------------------------------------------------------- gradients that are asked for
+@jit
+def ask(H, ctx, n):
+    """Room for the nodes of ``n`` inputs, to be marked by `ask_for`; False when memory is out."""
+    c = words(ctx)
+    c[B_INPUTS] = raw_malloc(max(n, 1) * 8)
+    return c[B_INPUTS] != 0
+
+
+@jit
+def ask_for(H, ctx, r):
+    """Have the pass keep the gradient of row ``r``, which it may not reach at all."""
+    c = words(ctx)
+    p = row_at(H, r)
+    k = NONE
+    if p[PASS] == c[B_PASS]:
+        k = p[LOCAL]
+        node_at(ctx, k)[N_MARKS] |= ASKED
+    words(c[B_INPUTS])[c[B_INPUTS_N]] = k
+    c[B_INPUTS_N] += 1
+
+
+@jit
+def mark_below(H, ctx):
+    """Mark the nodes above those that are asked for: only these are run.
+
+    From the lowest sequence number up, so that an input is marked before its consumers look at it; the
+    heap sorts them.
+    """
+    c = words(ctx)
+    for k in range(c[B_N]):
+        heap_push(H, ctx, k)
+    heap = words(c[B_HEAP])
+    for _ in range(c[B_N]):
+        k = heap_pop(ctx)
+        heap[2 * c[B_HEAP_N]] = k
+    for i in range(c[B_N]):
+        node = node_at(ctx, heap[2 * i])
+        p = row_at(H, node[N_ROW])
+        for e in range(p[NIN]):
+            j = input_at(p, e)
+            if j != NONE and row_at(H, j)[FLAGS] & F_REQUIRES_GRAD:
+                if node_at(ctx, row_at(H, j)[LOCAL])[N_MARKS] != 0:
+                    node[N_MARKS] |= BELOW
+
+
 # ---------------------------------------------------------------- the loop
 @jit
 def free_saved(H, r):
@@ -243,42 +326,68 @@ def send_on(H, ctx, k):
 
 
 @jit
+def row_vjp(H, ctx, k):
+    """Send the gradient of node ``k`` to its row's inputs; NONE after a fault."""
+    family = words(words(H)[H_OPS])[row_at(H, node_at(ctx, k)[N_ROW])[OP] * O_WORDS + O_FAMILY]
+    if family == POINTWISE:
+        return pointwise_row(H, ctx, k)
+    if family == VIEW:
+        return view_row(H, ctx, k)
+    if family == LANES:
+        return lanes_row(H, ctx, k)
+    return kernel_row(H, ctx, k)
+
+
+@jit
+def run_row(H, ctx, k):
+    """What node ``k``, whose gradient is complete, has to do with it; NONE after a fault."""
+    c = words(ctx)
+    node = node_at(ctx, k)
+    r = node[N_ROW]
+    p = row_at(H, r)
+    all_leaves = c[B_INPUTS] == 0
+    asked = node[N_MARKS] & ASKED != 0
+    if p[OP] == LEAF:
+        if all_leaves or (asked and c[B_COLLECT] == 0):
+            return accumulate(H, ctx, k)
+        keep_gradient(H, ctx, k)
+        return 0
+    further = all_leaves or node[N_MARKS] & BELOW != 0
+    # Nothing before this line may be repeated: a missing kernel stops the pass here.
+    if further and (ready_to_run(H, p) == NONE or check_saved(H, p, r) == NONE):
+        return NONE
+    if p[FLAGS] & F_RETAIN or (asked and c[B_COLLECT] == 0):
+        if accumulate_copy(H, ctx, k) == NONE:
+            return NONE
+    keep_gradient(H, ctx, k)
+    if further:
+        if row_vjp(H, ctx, k) == NONE:
+            return NONE
+        if c[B_RETAIN] == 0:
+            free_saved(H, r)
+    return 0
+
+
+@jit
 def run(H, ctx):
     """Run the pass until it is done (0) or stops with a fault (NONE); a stop can be resumed."""
     c = words(ctx)
     while c[B_HEAP_N] > 0 or c[B_NODE] != NONE:
         k = c[B_NODE]
-        resumed = k != NONE
-        if not resumed:
+        if k == NONE:
             k = heap_pop(ctx)
             c[B_NODE] = k
+            c[B_STATE] = FRESH
         node = node_at(ctx, k)
-        r = node[N_ROW]
-        p = row_at(H, r)
-        if node[N_GRAD] != NONE:
-            if p[FLAGS] & F_PYTHON:
-                return fault(H, X_PYTHON, r, k, 0)
-            if p[OP] == LEAF:
-                if accumulate(H, ctx, k) == NONE:
-                    return NONE
-            else:
-                if ready_to_run(H, p) == NONE or check_saved(H, p, r) == NONE:
-                    return NONE
-                if p[FLAGS] & F_RETAIN and accumulate_copy(H, ctx, k) == NONE:
-                    return NONE
-                family = words(words(H)[H_OPS])[p[OP] * O_WORDS + O_FAMILY]
-                if family == POINTWISE:
-                    done = pointwise_row(H, ctx, k)
-                elif family == VIEW:
-                    done = view_row(H, ctx, k)
-                elif family == LANES:
-                    done = lanes_row(H, ctx, k)
-                else:
-                    done = kernel_row(H, ctx, k)
-                if done == NONE:
-                    return NONE
-                if c[B_RETAIN] == 0:
-                    free_saved(H, r)
+        if c[B_STATE] != DONE and (c[B_INPUTS] == 0 or node[N_MARKS] != 0):
+            # As in PyTorch, hooks do not change the result for a row whose gradient is also sent on.
+            if node[N_MARKS] & ASKED and node[N_MARKS] & BELOW:
+                keep_gradient(H, ctx, k)
+            # Python acts on the row also when no gradient has come: a custom function decides itself.
+            if c[B_STATE] == FRESH and row_at(H, node[N_ROW])[FLAGS] & F_PYTHON:
+                return fault(H, X_PYTHON, node[N_ROW], k, 0)
+            if node[N_GRAD] != NONE and run_row(H, ctx, k) == NONE:
+                return NONE
         send_on(H, ctx, k)
         c[B_NODE] = NONE
     return 0

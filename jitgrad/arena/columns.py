@@ -30,11 +30,13 @@ OUTVER      version of the row's own storage when it was saved
 ATTR        what the op's kernels need besides: numbers (float64 bits or integers), dims, view strides
 OUTNR       which output of its op this row is
 OWNER       address of the one Tensor object that holds the row, or 0
-NEXT        next row of the free list; also links rows that wait to be released
+NEXT        next row of the free list; also links rows that wait to be released.  While the row is
+            alive: HANDLES, the Python nodes that hold it
 LOCAL       position in the backward pass that reached the row last
 PASS        number of that backward pass
 GEN         how often the row number was given out; odd while it is alive
 MADE        for a view: the storage's history count when it was taken (``NONE``: of no interest)
+HELD        address of the Python object that backward meets here (hooks, a custom function), or 0
 ==========  ====================================================================================
 """
 
@@ -70,10 +72,12 @@ ATTR_WORDS = 16
 OUTNR = 56
 OWNER = 57
 NEXT = 58
+HANDLES = 58
 LOCAL = 59
 PASS = 60
 GEN = 61
 MADE = 62
+HELD = 63
 ROW_WORDS = 64
 
 #: name -> (first word, words): the table above, for the debug checks, the tests and `Columns`.
@@ -105,6 +109,7 @@ ROW_COLUMNS = {
     "pass": (PASS, 1),
     "gen": (GEN, 1),
     "made": (MADE, 1),
+    "held": (HELD, 1),
 }
 
 SAVED_OUT = 16
@@ -193,6 +198,10 @@ H_PARAMETER_TYPE = 53
 H_ADD32 = 54  # kernels x + z that gradients are accumulated with
 H_ADD64 = 55
 H_CONTEXT = 56  # the backward pass that stopped for Python
+H_CONTEXTS = 57  # all backward passes that have begun and not ended, as a list
+H_PENDING_ROWS = 58  # freed rows whose Python object is to be released before returning, as a list
+H_FLUSHING = 59  # 1 while that is being done
+H_NODE_DESTRUCTOR = 60  # address of the destructor of capsules that hold a row without its value
 H_CALL = 64  # arguments of the call in progress: 64 words
 H_PLAN = 128  # the pointwise plan in progress
 H_POOL = 256  # heads of the pool's free lists, one word a size class
@@ -277,6 +286,10 @@ X_STATUS = 23  # a kernel returned a status
 X_ROOT = 24  # backward of a tensor without history
 X_SCALAR = 26  # backward of several elements without a gradient
 X_STALE = 27  # a view that was taken before its base was changed in place under autograd
+X_GIVE = 28  # a gradient that Python gives does not fit input i
+X_NOT_SAVED = 29  # a value that the row did not save is asked for
+X_NO_GRAD = 30  # an input to be differentiated does not require grad
+X_NO_ROOM = 31  # a row that can't become a function's output
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -6,6 +6,7 @@ few is a use after free before it happens.  Freed buffers are filled with NaN by
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
+from jitgrad.arena import contexts
 from jitgrad.arena.engine import header
 from jitgrad.arena.inspect import rows, storages
 from jitgrad.ops.table import OPS
@@ -34,8 +36,6 @@ def _inputs(line: np.ndarray[Any, Any]) -> list[int]:
     n = int(line[col.NIN])
     if n <= col.MAX_INPUTS:
         return [int(i) for i in line[col.INPUT : col.INPUT + n]]
-    import ctypes
-
     return list((ctypes.c_int64 * n).from_address(int(line[col.MORE])))
 
 
@@ -60,8 +60,28 @@ def check() -> None:
     )
     lines = table[live]
     _check_geometry(live, lines, stores)
-    _check_references(live, lines, len(table))
-    _check_storages(lines, stores, used)
+    # A pass that is stopped holds rows and storages too.
+    roots, on_the_way = _held_by_passes()
+    _check_references(live, lines, len(table), roots)
+    _check_storages(lines, stores, used, on_the_way)
+
+
+def _held_by_passes() -> tuple[list[int], list[int]]:
+    """The rows and the storages that backward passes hold which have not ended."""
+    found_rows: list[int] = []
+    found_storages: list[int] = []
+    address = int(header[col.H_CONTEXTS])
+    while address:
+        context = (ctypes.c_int64 * contexts.B_WORDS).from_address(address)
+        nodes = (ctypes.c_int64 * (context[contexts.B_N] * contexts.N_WORDS)).from_address(
+            context[contexts.B_NODES]
+        )
+        table = np.array(nodes, np.int64).reshape(-1, contexts.N_WORDS)
+        found_rows += table[: context[contexts.B_ROOTS], contexts.N_ROW].tolist()
+        for word in (contexts.N_GRAD, contexts.N_KEPT):
+            found_storages += [s for s in table[:, word].tolist() if s != col.NONE]
+        address = context[contexts.B_NEXT]
+    return found_rows, found_storages
 
 
 def _check_free_list(after: Any, head: int, gen: Any, what: str) -> None:
@@ -105,8 +125,9 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
 
 
-def _check_references(live: Any, lines: Any, total: int) -> None:
-    refs = np.zeros(total, np.int64)
+def _check_references(live: Any, lines: Any, total: int, roots: list[int]) -> None:
+    refs = np.bincount(np.array(roots, np.int64), minlength=total)
+    refs[live] += lines[:, col.HANDLES]
     uses = np.zeros(total, np.int64)
     alive = np.zeros(total, bool)
     alive[live] = True
@@ -137,9 +158,9 @@ def _check_references(live: Any, lines: Any, total: int) -> None:
     _need(len(gone) == 0, "a value was freed while it is still used", gone)
 
 
-def _check_storages(lines: Any, stores: Any, used: Any) -> None:
+def _check_storages(lines: Any, stores: Any, used: Any, on_the_way: list[int]) -> None:
     held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE]
-    refs = np.bincount(held, minlength=len(stores))
+    refs = np.bincount([*held.tolist(), *on_the_way], minlength=len(stores))
     wrong = used[refs[used] != stores[used, col.S_REFS]]
     _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
     own = used[stores[used, col.S_CLASS] != col.NONE]

@@ -27,16 +27,24 @@ class Fault(Exception):
     """A jitted entry could not do its work; the header says why."""
 
 
-#: The entries and how many int64 their C functions take.
-ENTRIES = (
-    "pointwise new borrow shape stride word row address version bump item flag grad set_grad backward"
-    " resume abort empty_cache pointwise_ rebase view lanes explicit convert"
-).split()
+#: The entries, by the module of `jitgrad.arena` that they stand in.
+ENTRIES = {
+    name: module
+    for module, names in {
+        "entries": "pointwise new borrow shape stride word row address version bump item flag grad"
+        " set_grad empty_cache pointwise_ rebase view lanes explicit convert",
+        "passes": "backward resume abort stopped replace settle_leaf settle_row send",
+        "noderefs": "node node_word node_row node_input node_tensor node_saved node_free held hold"
+        " function output",
+    }.items()
+    for name in names.split()
+}
 #: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
 ROUTINES = {
     "chunk": ("jitgrad.arena.driver:chunk", 4, col.H_CHUNK),
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
     "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
+    "release_node": ("jitgrad.arena.noderefs:release_node", 1, col.H_NODE_DESTRUCTOR),
     "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
 }
 
@@ -71,7 +79,7 @@ def _fill_header() -> None:
     header[col.H_ROW_CAP] = rows
     header[col.H_STORES] = _allocate(stores * col.STORE_WORDS * 8)
     header[col.H_STORE_CAP] = stores
-    for slot in (col.H_ROW_FREE, col.H_STORE_FREE, col.H_PENDING):
+    for slot in (col.H_ROW_FREE, col.H_STORE_FREE, col.H_PENDING, col.H_PENDING_ROWS):
         header[slot] = col.NONE
     header[col.H_POOL_LIMIT] = 2 << 30
     header[col.H_DEBUG] = os.environ.get("JITGRAD_DEBUG", "0") not in ("", "0")
@@ -110,7 +118,7 @@ def _loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]
 def _build_core() -> list[tuple[Callable[..., Any], int]]:
     from jitgrad.kernels.compiler import by_name
 
-    units = [(by_name(f"jitgrad.arena.entries:{name}"), 3) for name in ENTRIES]
+    units = [(by_name(f"jitgrad.arena.{module}:{name}"), 3) for name, module in ENTRIES.items()]
     return units + [(by_name(source), n) for source, n, _ in ROUTINES.values()]
 
 
@@ -213,32 +221,57 @@ def call(function: Any, *args: Any) -> Any:
             mend(args)
 
 
-def run_backward(retain: bool, *roots: Any) -> None:
-    """Run a backward pass from ``root, gradient, root, gradient, ...`` to its end."""
+#: Bits of a pass's mode, as `passes.backward` takes them.
+RETAIN, COLLECT, CHOSEN = 1, 2, 4
+
+
+def run_backward(mode: int, *arguments: Any) -> Any:
+    """Run a backward pass to its end: ``count, root, gradient, ..., input, ...``.
+
+    Returns None or, in mode COLLECT, the inputs' gradients.  Where the pass stops for Python (a
+    hook, a custom function), `jitgrad.autograd.stops` acts; an exception there ends the pass and gives
+    back all it held.
+    """
     try:
-        entry.backward(int(retain), *roots)
-        return
+        return entry.backward(mode, *arguments)
     except Fault:
         pass
-    while True:
-        code = int(header[col.H_FAULT])
-        context = int(header[col.H_CONTEXT])
-        try:
-            mend(roots)
-        except BaseException:
-            if context and code in _STOPS:
-                header[col.H_CONTEXT] = 0
-                entry.abort(context)
-            raise
-        header[col.H_CONTEXT] = 0
-        try:
+    before = grad_mode()
+    stash: dict[int, list[Any]] = {}
+    context, gradients = 0, ()
+    try:
+        while True:
+            code = int(header[col.H_FAULT])
             if code in _STOPS:
-                entry.resume(context)
+                context, header[col.H_CONTEXT] = int(header[col.H_CONTEXT]), 0
+            step: tuple[Any, ...]
+            if code == col.X_PYTHON:
+                from jitgrad.autograd import stops
+
+                set_grad_mode(False)
+                step = stops.act(context, stash, bool(mode & RETAIN))
+            elif code == col.X_GIVE:
+                from jitgrad.autograd import stops
+
+                step = (entry.send, context, *stops.fitted(context, gradients))
             else:
-                entry.backward(int(retain), *roots)
-            return
-        except Fault:
-            continue
+                mend(arguments[1:])
+                step = (
+                    (entry.resume, context, 0)
+                    if code in _STOPS
+                    else (entry.backward, mode, *arguments)
+                )
+            gradients = step[2:]
+            running, context = context, 0
+            try:
+                return step[0](*step[1:])
+            except Fault:
+                if int(header[col.H_FAULT]) == col.X_GIVE:
+                    context = running
+    finally:
+        set_grad_mode(before)
+        if context:
+            entry.abort(context)
 
 
 #: Faults after which a backward pass waits in the header to be resumed.

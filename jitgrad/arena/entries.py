@@ -7,26 +7,14 @@ come from `jitgrad.engine`'s callers only and have been checked there; Tensors a
 
 from __future__ import annotations
 
-from jitgrad.arena.backward import (
-    context_free,
-    context_new,
-    discover,
-    heap_push,
-    reach,
-    relabel,
-    run,
-)
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
-    F_REQUIRES_GRAD,
     F_VIEW,
     FLAGS,
     GRAD,
     H_ARGS,
     H_CLOSED,
-    H_CONTEXT,
-    H_FAULT,
     H_FLOAT_TYPE,
     H_LIST,
     H_LIST_CAP,
@@ -37,31 +25,15 @@ from jitgrad.arena.columns import (
     NDIM,
     NONE,
     NUMEL,
-    OFFSET,
     OP,
     OWNER,
-    REFS,
-    S_DATA,
     S_HISTORY,
-    S_REFS,
     S_VERSION,
     SHAPE,
     STORAGE,
     STRIDE,
     X_DIMS,
-    X_KERNEL,
-    X_PARALLEL,
-    X_PYTHON,
-    X_ROOT,
-    X_SCALAR,
     X_TYPE,
-)
-from jitgrad.arena.gradients import (
-    B_N,
-    B_ROOTS,
-    N_PENDING,
-    give,
-    node_at,
 )
 from jitgrad.arena.inplace import record_inplace
 from jitgrad.arena.nodes import record_explicit, record_lanes
@@ -70,9 +42,12 @@ from jitgrad.arena.python import (
     failed,
     fault,
     no_memory,
+    none,
     operand,
     operands_current,
+    owner_of,
     ready,
+    result,
     set_tensor_row,
     tensor_row,
     wrap,
@@ -85,17 +60,15 @@ from jitgrad.arena.rows import (
     data_of,
     dense_row,
     drop,
+    flush,
     is_contiguous,
     keep,
     row_at,
     row_new,
 )
-from jitgrad.arena.shapes import dense_copy
 from jitgrad.arena.storage import (
     empty_pool,
-    flush,
     storage_borrow,
-    storage_new,
     storage_release,
     store,
 )
@@ -122,23 +95,6 @@ from jitgrad.kernels.lowlevel import (
 from jitgrad.ops.casts import FIRST_CAST
 
 _u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64 = POINTERS
-
-
-@jit
-def none(H):
-    """A new reference to None."""
-    flush(H)
-    obj = words(H)[H_NONE]
-    incref(obj)
-    return obj
-
-
-@jit
-def result(H, r):
-    """The Tensor of a recorded row, or the exception of the fault that kept it from being recorded."""
-    if r == NONE:
-        return failed(H)
-    return wrap(H, r)
 
 
 # ---------------------------------------------------------------- recording
@@ -340,18 +296,6 @@ def grad(self, args, n):
     return owner_of(H, g)
 
 
-@jit
-def owner_of(H, r):
-    """A new reference to the one Tensor of row ``r``, made if it has none at present."""
-    obj = row_at(H, r)[OWNER]
-    # An object that is being deallocated (its weak references are called back) has no references left.
-    if obj != 0 and words(obj)[0] > 0:
-        incref(obj)
-        return obj
-    keep(H, r)
-    return wrap(H, r)
-
-
 def set_grad(self, args, n):
     """``set_grad(x, g)``: make the Tensor ``g`` (None: nothing) the gradient of ``x``."""
     H = capsule_pointer(self, 0)
@@ -384,107 +328,6 @@ def release(capsule):
         row_at(H, r)[OWNER] = 0
         drop(H, r)
         flush(H)
-
-
-# ---------------------------------------------------------------- backward
-def backward(self, args, n):
-    """``backward(retain, root, gradient, root, gradient, ...)``: run a whole pass; gradient None means 1.
-
-    A fault that Python can mend leaves the pass in the header, for `resume` or `abort`.
-    """
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    if not ready(H):
-        return failed(H)
-    ctx = context_new(H, as_int(a[0]))
-    if ctx == 0:
-        no_memory(H)
-        return failed(H)
-    if seed(H, ctx, a, (n - 1) // 2) == NONE or discover(H, ctx) == NONE:
-        context_free(H, ctx)
-        return failed(H)
-    for k in range(words(ctx)[B_ROOTS]):
-        if node_at(ctx, k)[N_PENDING] == 0:
-            heap_push(H, ctx, k)
-    return finish(H, ctx)
-
-
-@jit
-def seed(H, ctx, a, count):
-    """Reach the roots with their gradients; NONE after a fault."""
-    for i in range(count):
-        r = tensor_row(H, a[1 + 2 * i])
-        if r == NONE:
-            return fault(H, X_TYPE, i, 0, 0)
-        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
-            return fault(H, X_ROOT, i, 0, 0)
-        if a[2 + 2 * i] == words(H)[H_NONE] and row_at(H, r)[NUMEL] != 1:
-            return fault(H, X_SCALAR, i, 0, 0)
-        c = words(ctx)
-        known = c[B_N]
-        k = reach(H, ctx, r)
-        if k == NONE:
-            return no_memory(H)
-        if k == known:
-            row_at(H, r)[REFS] += 1
-            c[B_ROOTS] += 1
-        s = NONE
-        uniform = 0
-        p = row_at(H, r)
-        if a[2 + 2 * i] == words(H)[H_NONE]:
-            s = storage_new(H, 8)
-            if s == NONE:
-                return no_memory(H)
-            if p[DTYPE] == 6:
-                _f32(store(H, s)[S_DATA])[0] = 1.0
-            else:
-                _f64(store(H, s)[S_DATA])[0] = 1.0
-            uniform = 1
-        else:
-            g = tensor_row(H, a[2 + 2 * i])
-            if g == NONE:
-                return fault(H, X_TYPE, i, 0, 0)
-            q = row_at(H, g)
-            if q[FLAGS] & F_CONTIGUOUS and q[OFFSET] == 0:
-                s = q[STORAGE]
-                store(H, s)[S_REFS] += 1
-            else:
-                s = dense_copy(H, g)
-                if s == NONE:
-                    return no_memory(H)
-        if give(H, ctx, r, s, uniform) == NONE:
-            return NONE
-    return 0
-
-
-@jit
-def finish(H, ctx):
-    """Run a pass on; free it unless it can be resumed."""
-    h = words(H)
-    if run(H, ctx) != NONE:
-        context_free(H, ctx)
-        return none(H)
-    code = h[H_FAULT]
-    if code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
-        h[H_CONTEXT] = ctx
-    else:
-        context_free(H, ctx)
-    return failed(H)
-
-
-def resume(self, args, n):
-    """``resume(context)``: go on with a pass that stopped for Python."""
-    H = capsule_pointer(self, 0)
-    ctx = as_int(words(args)[0])
-    relabel(H, ctx)
-    return finish(H, ctx)
-
-
-def abort(self, args, n):
-    """``abort(context)``: give a stopped pass up."""
-    H = capsule_pointer(self, 0)
-    context_free(H, as_int(words(args)[0]))
-    return none(H)
 
 
 def empty_cache(self, args, n):

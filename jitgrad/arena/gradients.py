@@ -27,44 +27,24 @@ from jitgrad.arena.columns import (
     STRIDE,
     X_INTERNAL,
 )
+from jitgrad.arena.contexts import (
+    ASKED,
+    B_COLLECT,
+    B_NODES,
+    KEPT_UNIFORM,
+    N_GRAD,
+    N_KEPT,
+    N_MARKS,
+    N_ROW,
+    N_UNIFORM,
+    N_WORDS,
+)
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
 from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.kernels.lowlevel import at, jit, words
-
-# A context.
-B_N = 0  # nodes reached
-
-B_CAP = 1
-
-B_NODES = 2  # address of the nodes
-
-B_HEAP_N = 3
-
-B_HEAP = 4  # address of the heap: pairs (sequence number, node)
-
-B_PASS = 5
-
-B_RETAIN = 6  # 1: keep what the graph saved
-
-B_NODE = 7  # node in progress, when stopped
-
-B_ROOTS = 8  # number of roots
-
-B_WORDS = 16
-
-# A node of a context.
-N_ROW = 0
-
-N_PENDING = 1  # edges through which a gradient can still come
-
-N_GRAD = 2  # storage of its gradient so far, or NONE
-
-N_UNIFORM = 3
-
-N_WORDS = 4
 
 NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
 
@@ -244,3 +224,43 @@ def accumulate_copy(H, ctx, k):
     node[N_GRAD] = s
     node[N_UNIFORM] = uniform
     return done
+
+
+@jit
+def keep_gradient(H, ctx, k):
+    """Put the gradient of node ``k`` aside if it is part of the result; done once, it stays."""
+    node = node_at(ctx, k)
+    if words(ctx)[B_COLLECT] == 0 or node[N_MARKS] & ASKED == 0:
+        return
+    if node[N_KEPT] != NONE or node[N_GRAD] == NONE:
+        return
+    node[N_KEPT] = share(H, node[N_GRAD])
+    if node[N_UNIFORM] != 0:
+        node[N_MARKS] |= KEPT_UNIFORM
+
+
+@jit
+def gradient_row(H, r, s, uniform):
+    """A row without history, of row ``r``'s shape, over the gradient in storage ``s``; NONE after a fault."""
+    p = row_at(H, r)
+    dtype = p[DTYPE]
+    numel = p[NUMEL]
+    if uniform and numel != 1:
+        t = storage_new(H, numel * itemsize(dtype))
+        if t == NONE:
+            return no_memory(H)
+        copy_dense(H, dtype, store(H, t)[S_DATA], store(H, s)[S_DATA], 1, numel)
+    else:
+        t = share(H, s)
+    g = row_new(H)
+    if g == NONE:
+        storage_release(H, t)
+        return no_memory(H)
+    p = row_at(H, r)
+    q = row_at(H, g)
+    q[DTYPE] = dtype
+    q[NUMEL] = numel
+    q[STORAGE] = t
+    q[FLAGS] = F_CONTIGUOUS
+    set_dense(q, p[NDIM], at(p, SHAPE))
+    return g

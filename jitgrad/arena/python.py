@@ -20,6 +20,7 @@ from jitgrad.arena.columns import (
     H_FLOAT_TYPE,
     H_GRAD_MODE,
     H_INT_TYPE,
+    H_NONE,
     H_PARAMETER_TYPE,
     H_SLOT,
     H_TENSOR_TYPE,
@@ -44,9 +45,11 @@ from jitgrad.arena.rows import (
     KIND_INT,
     KIND_TENSOR,
     drop,
+    flush,
+    keep,
     row_at,
 )
-from jitgrad.arena.storage import flush, store
+from jitgrad.arena.storage import store
 from jitgrad.kernels.lowlevel import (
     as_double,
     as_int,
@@ -58,6 +61,7 @@ from jitgrad.kernels.lowlevel import (
     error_occurred,
     error_set_none,
     generic_alloc,
+    incref,
     is_subtype,
     jit,
     thread_ident,
@@ -200,3 +204,32 @@ def operands_current(H, n):
 def no_memory(H):
     """Stage the fault of an allocation that failed."""
     return fault(H, X_MEMORY, 0, 0, 0)
+
+
+@jit
+def owner_of(H, r):
+    """A new reference to the one Tensor of row ``r``, made if it has none at present."""
+    obj = row_at(H, r)[OWNER]
+    # An object that is being deallocated (its weak references are called back) has no references left.
+    if obj != 0 and words(obj)[0] > 0:
+        incref(obj)
+        return obj
+    keep(H, r)
+    return wrap(H, r)
+
+
+@jit
+def none(H):
+    """A new reference to None."""
+    flush(H)
+    obj = words(H)[H_NONE]
+    incref(obj)
+    return obj
+
+
+@jit
+def result(H, r):
+    """The Tensor of a recorded row, or the exception of the fault that kept it from being recorded."""
+    if r == NONE:
+        return failed(H)
+    return wrap(H, r)

@@ -14,7 +14,11 @@ from jitgrad.arena.columns import (
     FLAGS,
     GEN,
     GRAD,
+    H_BORROWED_BYTES,
     H_CALL,
+    H_FLUSHING,
+    H_PENDING,
+    H_PENDING_ROWS,
     H_RECORDED,
     H_ROW_CAP,
     H_ROW_FREE,
@@ -22,6 +26,8 @@ from jitgrad.arena.columns import (
     H_ROW_TOP,
     H_ROWS,
     H_SEQ,
+    HANDLES,
+    HELD,
     INPUT,
     LEAF,
     MAX_INPUTS,
@@ -38,7 +44,10 @@ from jitgrad.arena.columns import (
     PASS,
     REFS,
     ROW_WORDS,
+    S_BYTES,
     S_DATA,
+    S_NEXT,
+    S_OWNER,
     SAVED,
     SAVED_OUT,
     SEQ,
@@ -47,8 +56,8 @@ from jitgrad.arena.columns import (
     STRIDE,
     USES,
 )
-from jitgrad.arena.storage import storage_new, storage_release, store
-from jitgrad.kernels.lowlevel import jit, raw_free, raw_realloc, words
+from jitgrad.arena.storage import slot_free, storage_new, storage_release, store
+from jitgrad.kernels.lowlevel import decref, jit, raw_free, raw_realloc, words
 
 # The call in progress, in H_CALL: operands first, then the shape of the result.
 C_ROW = H_CALL  # row of operand i, or NONE for a number
@@ -121,7 +130,8 @@ def row_new(H):
     p[SAVED] = 0
     p[OUTNR] = 0
     p[OWNER] = 0
-    p[NEXT] = NONE
+    p[HELD] = 0
+    p[HANDLES] = 0
     p[PASS] = 0
     p[GEN] += 1
     return r
@@ -264,9 +274,44 @@ def unref(H, r):
             waiting = unref_later(H, g, waiting)
         p[NIN] = 0
         p[GEN] += 1
-        p[NEXT] = h[H_ROW_FREE]
-        h[H_ROW_FREE] = r
         h[H_ROW_LIVE] -= 1
+        if p[HELD] != 0:
+            p[NEXT] = h[H_PENDING_ROWS]
+            h[H_PENDING_ROWS] = r
+        else:
+            p[NEXT] = h[H_ROW_FREE]
+            h[H_ROW_FREE] = r
+
+
+@jit
+def flush(H):
+    """Let go of the Python objects of freed rows, and of those whose borrowed memory nobody uses any more.
+
+    Letting go of an object can free other rows and come back in here: that call leaves its rows to this
+    one's loop, so a chain of a million custom functions does not recurse.
+    """
+    h = words(H)
+    if h[H_FLUSHING] != 0:
+        return
+    h[H_FLUSHING] = 1
+    while h[H_PENDING] != NONE or h[H_PENDING_ROWS] != NONE:
+        if h[H_PENDING] != NONE:
+            s = h[H_PENDING]
+            p = store(H, s)
+            h[H_PENDING] = p[S_NEXT]
+            h[H_BORROWED_BYTES] -= p[S_BYTES]
+            owner = p[S_OWNER]
+            slot_free(H, s)
+        else:
+            r = h[H_PENDING_ROWS]
+            q = row_at(H, r)
+            h[H_PENDING_ROWS] = q[NEXT]
+            owner = q[HELD]
+            q[HELD] = 0
+            q[NEXT] = h[H_ROW_FREE]
+            h[H_ROW_FREE] = r
+        decref(owner)
+    h[H_FLUSHING] = 0
 
 
 @jit

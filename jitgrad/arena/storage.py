@@ -37,7 +37,7 @@ from jitgrad.arena.columns import (
     S_VERSION,
     STORE_WORDS,
 )
-from jitgrad.kernels.lowlevel import decref, jit, raw_free, raw_malloc, raw_realloc, words
+from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, words
 
 ALIGN = 64
 
@@ -196,7 +196,7 @@ def storage_release(H, s):
         return
     if p[S_CLASS] == NONE:
         # Letting go of a Python object can run any Python code, which can come back in here: it waits in
-        # a list until the entry is about to return (`flush`) and everything is consistent.
+        # a list until the entry is about to return (`rows.flush`) and everything is consistent.
         p[S_NEXT] = h[H_PENDING]
         h[H_PENDING] = s
         return
@@ -215,17 +215,3 @@ def storage_release(H, s):
         h[H_POOL + k] = data
         h[H_POOL_BYTES] += size
     slot_free(H, s)
-
-
-@jit
-def flush(H):
-    """Let go of the Python objects whose borrowed memory nobody uses any more."""
-    h = words(H)
-    while h[H_PENDING] != NONE:
-        s = h[H_PENDING]
-        p = store(H, s)
-        h[H_PENDING] = p[S_NEXT]
-        h[H_BORROWED_BYTES] -= p[S_BYTES]
-        owner = p[S_OWNER]
-        slot_free(H, s)
-        decref(owner)

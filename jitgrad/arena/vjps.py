@@ -49,11 +49,13 @@ from jitgrad.arena.columns import (
     X_STATUS,
     X_VERSION,
 )
-from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
-from jitgrad.arena.gradients import (
+from jitgrad.arena.contexts import (
     N_GRAD,
     N_ROW,
     N_UNIFORM,
+)
+from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
+from jitgrad.arena.gradients import (
     NUMEL_SCRATCH,
     fill_out,
     give,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine
+from jitgrad.autograd import function
+from jitgrad.autograd.function import Function
 from jitgrad.autograd.grad_mode import (
     enable_grad,
     is_grad_enabled,
@@ -16,7 +18,16 @@ from jitgrad.autograd.grad_mode import (
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-__all__ = ["backward", "enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "function",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]
 
 
 def backward(
@@ -36,6 +47,8 @@ def backward(
         For each root its weight, of its shape and dtype; None for a root of one element means 1.
     retain_graph : bool, optional
         Keep what the graph saved for another pass.
+    inputs : Tensor or sequence of Tensors, optional
+        Add to the ``.grad`` of these only, leaves or not.
 
     Raises
     ------
@@ -50,26 +63,130 @@ def backward(
     >>> x.grad
     tensor([3., 5.])
     """
+    pairs = _roots(tensors, grad_tensors)
+    _first_order(create_graph)
+    mode = engine.RETAIN if retain_graph else 0
+    chosen = () if inputs is None else _sequence(inputs)
+    if inputs is not None and not chosen:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    mode |= engine.CHOSEN if chosen else 0
+    engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of ``outputs`` with respect to ``inputs``; no ``.grad`` is touched.
+
+    Parameters
+    ----------
+    outputs, inputs : Tensor or sequence of Tensors
+        The roots, and what to differentiate with respect to: leaves or not.
+    grad_outputs : Tensor or sequence, optional
+        For each output its weight; None for one of a single element means 1.
+    retain_graph : bool, optional
+        Keep what the graph saved for another pass.
+    allow_unused : bool, optional
+        Return None, instead of raising, for an input that the outputs do not depend on.
+    is_grads_batched : bool
+        ``grad_outputs`` have a first dim more, and so have the results: one pass for each position.
+    materialize_grads : bool
+        Zeros in place of None for inputs that are not used.
+
+    Returns
+    -------
+    tuple of Tensor
+        One gradient for each input, of its shape and dtype.
+
+    Raises
+    ------
+    RuntimeError
+        See `Tensor.backward`; also if an input does not require grad or is not used.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    >>> jitgrad.autograd.grad((x * x).sum(), x)
+    (tensor([2., 4.]),)
+    """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got:"
+            " allow_unused=False."
+        )
+    _first_order(create_graph)
+    chosen = _sequence(inputs)
+    if is_grads_batched:
+        return _batched(outputs, chosen, grad_outputs, bool(retain_graph), allow_unused)
+    pairs = _roots(outputs, grad_outputs)
+    mode = engine.COLLECT | engine.CHOSEN | (engine.RETAIN if retain_graph else 0)
+    found = engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
+    unused = [i for i, g in enumerate(found) if g is None]
+    if unused:
+        if materialize_grads:
+            from jitgrad.creation import zeros_like
+
+            return tuple(
+                zeros_like(x.detach()) if g is None else g
+                for x, g in zip(chosen, found, strict=True)
+            )
+        if not allow_unused:
+            raise RuntimeError(
+                f"The differentiated Tensor at index {unused[0]} appears to not have been used in"
+                " the graph. Set allow_unused=True if this is the desired behavior."
+            )
+    return found
+
+
+def _batched(
+    outputs: Any, inputs: list[Tensor], weights: Any, retain: bool, allow_unused: bool | None
+) -> tuple[Any, ...]:
+    """`grad` for each position of the weights' first dim, stacked."""
+    from jitgrad.ops.joining import stack
+
+    rows = _sequence(weights)
+    sizes = {int(w.shape[0]) for w in rows}
+    if len(sizes) != 1:
+        raise ValueError(f"grad_outputs have different sizes of their first dim: {sorted(sizes)}")
+    (n,) = sizes
+    passes = [
+        grad(outputs, inputs, [w[i] for w in rows], retain or i < n - 1, False, allow_unused)
+        for i in range(n)
+    ]
+    return tuple(None if g[0] is None else stack(g) for g in zip(*passes, strict=True))
+
+
+def _first_order(create_graph: bool) -> None:
+    if create_graph:
+        raise NotImplementedError(
+            "create_graph=True is not there yet: gradients of first order are"
+        )
+
+
+def _sequence(tensors: Any) -> list[Any]:
     from jitgrad.tensor import Tensor
 
-    if create_graph or inputs is not None:
-        raise NotImplementedError(
-            "backward(create_graph=True) and backward(inputs=...) are not there yet: gradients of"
-            " first order, to all leaves, are"
-        )
-    roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    if grad_tensors is None:
-        weights: list[Tensor | None] = [None] * len(roots)
-    elif isinstance(grad_tensors, Tensor):
-        weights = [grad_tensors]
-    else:
-        weights = list(grad_tensors)
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _roots(tensors: Any, grad_tensors: Any) -> list[Tensor | None]:
+    """``root, weight, root, weight, ...`` for `engine.run_backward`."""
+    roots = _sequence(tensors)
+    weights = [None] * len(roots) if grad_tensors is None else _sequence(grad_tensors)
     if len(weights) != len(roots):
         raise RuntimeError(f"got {len(roots)} tensors and {len(weights)} gradients")
     pairs: list[Tensor | None] = []
     for i, (root, weight) in enumerate(zip(roots, weights, strict=True)):
         pairs += [root, None if weight is None else _weight(i, root, weight)]
-    engine.run_backward(bool(retain_graph), *pairs)
+    return pairs
 
 
 def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:

@@ -1,39 +1,151 @@
-"""A row of the graph as PyTorch's ``grad_fn`` shows it."""
+"""A node of the graph as PyTorch's ``grad_fn`` shows it: a row that is held without its value."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry
-from jitgrad.ops.table import OPS
+from jitgrad.arena.engine import call, entry
+from jitgrad.ops.table import OPS, OUTPUT
 
 if TYPE_CHECKING:
+    from jitgrad.autograd.hooks import RemovableHandle
     from jitgrad.tensor import Tensor
 
 
 class Node:
-    """The op that made a tensor.
+    """The op that made a tensor, or the place where a leaf's gradient is accumulated.
+
+    The class of a node carries PyTorch's name of the op; there is one object a row while any is alive.
 
     Examples
     --------
     >>> import jitgrad
     >>> x = jitgrad.ones(2, requires_grad=True)
-    >>> x.exp().grad_fn.name()
-    'ExpBackward0'
+    >>> y = x.exp().sum()
+    >>> y.grad_fn.name()
+    'SumBackward0'
+    >>> [node.name() for node, _ in y.grad_fn.next_functions]
+    ['ExpBackward0']
     """
 
-    __slots__ = ("_tensor",)
+    __slots__ = ("__weakref__", "_capsule")
 
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
+    _capsule: Any
 
     def name(self) -> str:
         """PyTorch's name of the node."""
-        node = OPS[entry.word(self._tensor, col.OP)].node
-        if node[-1].isdigit() and node != "Log2":
-            return f"{node[:-1]}Backward{node[-1]}"
-        return f"{node}Backward0"
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """Where its gradients go: for each input its node (None: nowhere) and which output of it that is."""
+        found: list[tuple[Node | None, int]] = []
+        for i in range(entry.node_word(self._capsule, col.NIN)):
+            capsule = entry.node_input(self._capsule, i)
+            # A cast that promotion inserted is no op of the user's: PyTorch has none there.
+            while capsule is not None and entry.node_word(capsule, col.FLAGS) & col.F_IMPLICIT:
+                capsule = entry.node_input(capsule, 0)
+            found.append((None, 0) if capsule is None else _producer(capsule))
+        return tuple(found)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dict that the user may fill; it lives as long as the graph."""
+        from jitgrad.autograd.hooks import held_by
+
+        return held_by(self._capsule, 0).metadata
+
+    @property
+    def variable(self) -> Tensor:
+        """The leaf, of an AccumulateGrad node.
+
+        Raises
+        ------
+        AttributeError
+            If it is any other node.
+        """
+        if entry.node_word(self._capsule, col.OP) != col.LEAF:
+            raise AttributeError(f"{self.name()!r} object has no attribute 'variable'")
+        return entry.node_tensor(self._capsule)
+
+    def _sequence_nr(self) -> int:
+        """The creation number: in backward, higher ones go first."""
+        return entry.node_word(self._capsule, col.SEQ)
+
+    def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; it may replace the former.
+
+        Raises
+        ------
+        NotImplementedError
+            For a node that is neither a leaf's nor a custom function's.
+        """
+        from jitgrad.autograd.hooks import register_on_node
+
+        return register_on_node(self._capsule, "after", hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Have ``hook(grad_outputs)`` called before the node runs; it may replace them."""
+        from jitgrad.autograd.hooks import register_on_node
+
+        return register_on_node(self._capsule, "before", hook)
+
+    def __getattr__(self, name: str) -> Any:
+        # A custom function's node shows its context, as in PyTorch, where the two are one.
+        if not name.startswith("__"):
+            held = entry.held(object.__getattribute__(self, "_capsule"))
+            if held is not None and hasattr(type(held), "run"):
+                return getattr(held, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object, row {entry.row(self._tensor)}>"
+        return f"<{self.name()} object, row {entry.node_row(self._capsule)}>"
+
+
+_classes: dict[str, type[Node]] = {}
+_alive: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
+
+
+def _name(capsule: Any) -> str:
+    held = entry.held(capsule)
+    if held is not None and hasattr(type(held), "run"):
+        return type(held).__name__
+    op = OPS[entry.node_word(capsule, col.OP)]
+    if op.number == col.LEAF:
+        return op.node
+    if op.node[-1].isdigit() and op.node != "Log2":
+        return f"{op.node[:-1]}Backward{op.node[-1]}"
+    return f"{op.node}Backward0"
+
+
+def of_capsule(capsule: Any) -> Node:
+    """The one Node of a row."""
+    # The creation number is never given out twice, the row number is.
+    key = entry.node_word(capsule, col.SEQ)
+    node = _alive.get(key)
+    if node is None:
+        name = _name(capsule)
+        kind = _classes.get(name)
+        if kind is None:
+            kind = _classes[name] = type(name, (Node,), {"__slots__": ()})
+        node = kind()
+        node._capsule = capsule
+        _alive[key] = node
+    return node
+
+
+def _producer(capsule: Any) -> tuple[Node, int]:
+    """The node that computed a row, and which of its outputs the row is."""
+    if entry.node_word(capsule, col.OP) != OUTPUT.number:
+        return of_capsule(capsule), 0
+    return of_capsule(entry.node_input(capsule, 0)), entry.node_word(capsule, col.OUTNR)
+
+
+def grad_fn(tensor: Tensor) -> Node | None:
+    """The node that made a tensor; None for a leaf."""
+    if entry.word(tensor, col.OP) == col.LEAF:
+        return None
+    return _producer(call(entry.node, tensor))[0]

@@ -85,6 +85,9 @@ def register(op: Op) -> Op:
 
 
 LEAF = register(Op("leaf", "AccumulateGrad", KERNEL, 0, ""))
+# A custom function is a row without a value; each of its outputs is a row that passes its gradient on to it.
+FUNCTION = register(Op("function", "Function", KERNEL, 0, "", ("python",) * col.MAX_INPUTS))
+OUTPUT = register(Op("output", "Output", VIEW, 1, "", ("view",), (0,)))
 
 
 def words(op: Op) -> list[int]:

@@ -1,0 +1,405 @@
+"""What Python calls for a backward pass: begin it, act where it stopped, and have it go on.
+
+As in `entries`, each function without ``@jit`` becomes a builtin of CPython.  A pass that stopped is known to
+Python by its context's address, which only `engine.run_backward` handles: it resumes or aborts it.
+"""
+
+from __future__ import annotations
+
+from jitgrad.arena.backward import (
+    ask,
+    ask_for,
+    context_free,
+    context_new,
+    discover,
+    free_saved,
+    heap_push,
+    mark_below,
+    reach,
+    relabel,
+    run,
+)
+from jitgrad.arena.columns import (
+    DTYPE,
+    F_CONTIGUOUS,
+    F_REQUIRES_GRAD,
+    F_RETAIN,
+    FLAGS,
+    H_CONTEXT,
+    H_FAULT,
+    H_NONE,
+    HELD,
+    NDIM,
+    NIN,
+    NONE,
+    NUMEL,
+    OFFSET,
+    REFS,
+    S_DATA,
+    S_REFS,
+    SHAPE,
+    STORAGE,
+    X_GIVE,
+    X_KERNEL,
+    X_NO_GRAD,
+    X_PARALLEL,
+    X_PYTHON,
+    X_ROOT,
+    X_SCALAR,
+    X_TYPE,
+)
+from jitgrad.arena.contexts import (
+    ASKED,
+    B_COLLECT,
+    B_INPUTS,
+    B_INPUTS_N,
+    B_N,
+    B_NODE,
+    B_RETAIN,
+    B_ROOTS,
+    B_STATE,
+    BELOW,
+    DONE,
+    KEPT_UNIFORM,
+    N_GRAD,
+    N_KEPT,
+    N_MARKS,
+    N_PENDING,
+    N_ROW,
+    N_UNIFORM,
+)
+from jitgrad.arena.gradients import (
+    accumulate_copy,
+    give,
+    gradient_row,
+    keep_gradient,
+    node_at,
+)
+from jitgrad.arena.noderefs import new_node
+from jitgrad.arena.python import failed, fault, no_memory, none, ready, tensor_row, wrap
+from jitgrad.arena.rows import flush, input_at, row_at
+from jitgrad.arena.shapes import FLOAT32, dense_copy, has_shape
+from jitgrad.arena.storage import storage_new, storage_release, store
+from jitgrad.arena.vjps import wants
+from jitgrad.kernels.lowlevel import (
+    as_int,
+    at,
+    capsule_pointer,
+    decref,
+    float32s,
+    float64s,
+    incref,
+    jit,
+    new_bool,
+    tuple_new,
+    tuple_set,
+    words,
+)
+
+#: Bits of a pass's mode.
+RETAIN = 1  # keep what the graph saved
+COLLECT = 2  # return the inputs' gradients instead of adding them to ``.grad``
+CHOSEN = 4  # only the inputs given, not all leaves
+
+
+def backward(self, args, n):
+    """``backward(mode, count, root, gradient, ..., input, ...)``: run a pass from ``count`` roots.
+
+    Gradient None means 1.  The result is None or, in mode COLLECT, the gradients as a tuple.  A fault that
+    Python can mend leaves the pass in the header, for `resume` or `abort`.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    if not ready(H):
+        return failed(H)
+    mode = as_int(a[0])
+    count = as_int(a[1])
+    ctx = context_new(H, mode & RETAIN)
+    if ctx == 0:
+        no_memory(H)
+        return failed(H)
+    first = 2 + 2 * count
+    if (
+        seed(H, ctx, at(a, 2), count) == NONE
+        or discover(H, ctx) == NONE
+        or (mode & CHOSEN != 0 and choose(H, ctx, at(a, first), n - first, mode) == NONE)
+    ):
+        context_free(H, ctx)
+        return failed(H)
+    for k in range(words(ctx)[B_ROOTS]):
+        if node_at(ctx, k)[N_PENDING] == 0:
+            heap_push(H, ctx, k)
+    return finish(H, ctx)
+
+
+@jit
+def seed(H, ctx, a, count):
+    """Reach the roots with their gradients; NONE after a fault."""
+    for i in range(count):
+        r = tensor_row(H, a[2 * i])
+        if r == NONE:
+            return fault(H, X_TYPE, i, 0, 0)
+        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
+            return fault(H, X_ROOT, i, 0, 0)
+        if a[2 * i + 1] == words(H)[H_NONE] and row_at(H, r)[NUMEL] != 1:
+            return fault(H, X_SCALAR, i, 0, 0)
+        c = words(ctx)
+        known = c[B_N]
+        k = reach(H, ctx, r)
+        if k == NONE:
+            return no_memory(H)
+        if k == known:
+            row_at(H, r)[REFS] += 1
+            c[B_ROOTS] += 1
+        s = NONE
+        uniform = 0
+        p = row_at(H, r)
+        if a[2 * i + 1] == words(H)[H_NONE]:
+            s = storage_new(H, 8)
+            if s == NONE:
+                return no_memory(H)
+            if p[DTYPE] == FLOAT32:
+                float32s(store(H, s)[S_DATA])[0] = 1.0
+            else:
+                float64s(store(H, s)[S_DATA])[0] = 1.0
+            uniform = 1
+        else:
+            g = tensor_row(H, a[2 * i + 1])
+            if g == NONE:
+                return fault(H, X_TYPE, i, 0, 0)
+            s = gradient_of(H, g)
+            if s == NONE:
+                return no_memory(H)
+        if give(H, ctx, r, s, uniform) == NONE:
+            return NONE
+    return 0
+
+
+@jit
+def gradient_of(H, g):
+    """The elements of Tensor row ``g``, row-major, as a storage with one reference more; NONE: no memory."""
+    q = row_at(H, g)
+    if q[FLAGS] & F_CONTIGUOUS and q[OFFSET] == 0:
+        store(H, q[STORAGE])[S_REFS] += 1
+        return q[STORAGE]
+    return dense_copy(H, g)
+
+
+@jit
+def choose(H, ctx, a, n, mode):
+    """Ask for the gradients of ``n`` Tensors; NONE after a fault."""
+    if not ask(H, ctx, n):
+        return no_memory(H)
+    words(ctx)[B_COLLECT] = 1 if mode & COLLECT else 0
+    for i in range(n):
+        r = tensor_row(H, a[i])
+        if r == NONE:
+            return fault(H, X_TYPE, i, 0, 0)
+        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
+            return fault(H, X_NO_GRAD, i, 0, 0)
+        ask_for(H, ctx, r)
+    mark_below(H, ctx)
+    return 0
+
+
+@jit
+def finish(H, ctx):
+    """Run a pass on; free it unless it can be resumed."""
+    h = words(H)
+    if run(H, ctx) != NONE:
+        result = 0
+        if words(ctx)[B_COLLECT] != 0:
+            result = collected(H, ctx)
+        else:
+            result = none(H)
+        context_free(H, ctx)
+        flush(H)
+        return result
+    code = h[H_FAULT]
+    if code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
+        h[H_CONTEXT] = ctx
+    else:
+        context_free(H, ctx)
+    return failed(H)
+
+
+@jit
+def collected(H, ctx):
+    """The gradients that were asked for, as a tuple of Tensors and None."""
+    c = words(ctx)
+    n = c[B_INPUTS_N]
+    t = tuple_new(n)
+    if t == 0:
+        return 0
+    for i in range(n):
+        k = words(c[B_INPUTS])[i]
+        obj = words(H)[H_NONE]
+        if k != NONE and node_at(ctx, k)[N_KEPT] != NONE:
+            node = node_at(ctx, k)
+            g = gradient_row(H, node[N_ROW], node[N_KEPT], node[N_MARKS] & KEPT_UNIFORM)
+            obj = failed(H) if g == NONE else wrap(H, g)
+            if obj == 0:
+                decref(t)
+                return 0
+        else:
+            incref(obj)
+        tuple_set(t, i, obj)
+    return t
+
+
+def resume(self, args, n):
+    """``resume(context, state)``: go on with a pass that stopped, with a new B_STATE if it is not 0."""
+    H = capsule_pointer(self, 0)
+    ctx = as_int(words(args)[0])
+    state = as_int(words(args)[1])
+    if state != 0:
+        words(ctx)[B_STATE] = state
+    relabel(H, ctx)
+    return finish(H, ctx)
+
+
+def abort(self, args, n):
+    """``abort(context)``: give a stopped pass up."""
+    H = capsule_pointer(self, 0)
+    context_free(H, as_int(words(args)[0]))
+    return none(H)
+
+
+# ---------------------------------------------------------------- where the pass stopped
+@jit
+def stopped_node(ctx):
+    return node_at(ctx, words(ctx)[B_NODE])
+
+
+def stopped(self, args, n):
+    """``stopped(context)``: what the row holds (or None), its gradient (or None), and its node."""
+    H = capsule_pointer(self, 0)
+    ctx = as_int(words(args)[0])
+    node = stopped_node(ctx)
+    t = tuple_new(3)
+    if t == 0:
+        return 0
+    nothing = words(H)[H_NONE]
+    held = row_at(H, node[N_ROW])[HELD]
+    if held == 0:
+        held = nothing
+    incref(held)
+    tuple_set(t, 0, held)
+    obj = nothing
+    if node[N_GRAD] != NONE:
+        g = gradient_row(H, node[N_ROW], node[N_GRAD], node[N_UNIFORM])
+        obj = failed(H) if g == NONE else wrap(H, g)
+        if obj == 0:
+            decref(t)
+            return 0
+    else:
+        incref(obj)
+    tuple_set(t, 1, obj)
+    obj = new_node(H, node[N_ROW])
+    if obj == 0:
+        decref(t)
+        return 0
+    tuple_set(t, 2, obj)
+    return t
+
+
+@jit
+def fits(H, g, r):
+    """Whether Tensor row ``g`` is of row ``r``'s shape and dtype."""
+    p = row_at(H, r)
+    q = row_at(H, g)
+    return q[DTYPE] == p[DTYPE] and has_shape(q, p[NDIM], at(p, SHAPE))
+
+
+def replace(self, args, n):
+    """``replace(context, g)``: make Tensor ``g`` (None: nothing) the gradient of the stopped row."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    node = stopped_node(as_int(a[0]))
+    s = NONE
+    if a[1] != words(H)[H_NONE]:
+        g = tensor_row(H, a[1])
+        if g == NONE or not fits(H, g, node[N_ROW]):
+            fault(H, X_GIVE, 0, 0, 0)
+            return failed(H)
+        s = gradient_of(H, g)
+        if s == NONE:
+            no_memory(H)
+            return failed(H)
+    if node[N_GRAD] != NONE:
+        storage_release(H, node[N_GRAD])
+    node[N_GRAD] = s
+    node[N_UNIFORM] = 0
+    return none(H)
+
+
+def settle_leaf(self, args, n):
+    """``settle_leaf(context)``: do with a leaf's gradient what the pass would; whether it was accumulated."""
+    H = capsule_pointer(self, 0)
+    ctx = as_int(words(args)[0])
+    c = words(ctx)
+    k = c[B_NODE]
+    node = node_at(ctx, k)
+    if node[N_GRAD] != NONE:
+        keep_gradient(H, ctx, k)
+        if c[B_COLLECT] != 0:
+            return new_bool(0)
+        if c[B_INPUTS] == 0 or node[N_MARKS] & ASKED:
+            if accumulate_copy(H, ctx, k) == NONE:
+                return failed(H)
+            return new_bool(1)
+    return new_bool(0)
+
+
+def settle_row(self, args, n):
+    """``settle_row(context)``: keep or retain the gradient of a row whose vjp Python computes.
+
+    Returns whether that vjp is wanted at all.
+    """
+    H = capsule_pointer(self, 0)
+    ctx = as_int(words(args)[0])
+    c = words(ctx)
+    k = c[B_NODE]
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    asked = node[N_MARKS] & ASKED != 0
+    if node[N_GRAD] != NONE:
+        if p[FLAGS] & F_RETAIN or (asked and c[B_COLLECT] == 0):
+            if accumulate_copy(H, ctx, k) == NONE:
+                return failed(H)
+        keep_gradient(H, ctx, k)
+    return new_bool(1 if c[B_INPUTS] == 0 or node[N_MARKS] & BELOW != 0 else 0)
+
+
+def send(self, args, n):
+    """``send(context, *gradients)``: give the stopped row's inputs their gradients, and go on.
+
+    Every gradient is None or a Tensor of its input's shape and dtype; otherwise nothing is given and the
+    fault names the first that does not fit.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    ctx = as_int(a[0])
+    c = words(ctx)
+    r = stopped_node(ctx)[N_ROW]
+    count = min(n - 1, row_at(H, r)[NIN])
+    nothing = words(H)[H_NONE]
+    for i in range(count):
+        if a[1 + i] != nothing and wants(H, row_at(H, r), i):
+            g = tensor_row(H, a[1 + i])
+            if g == NONE or not fits(H, g, input_at(row_at(H, r), i)):
+                fault(H, X_GIVE, i, 0, 0)
+                return failed(H)
+    relabel(H, ctx)
+    for i in range(count):
+        if a[1 + i] != nothing and wants(H, row_at(H, r), i):
+            s = gradient_of(H, tensor_row(H, a[1 + i]))
+            j = input_at(row_at(H, r), i)
+            if s == NONE or give(H, ctx, j, s, 0) == NONE:
+                context_free(H, ctx)
+                no_memory(H)
+                return failed(H)
+    if c[B_RETAIN] == 0:
+        free_saved(H, r)
+    c[B_STATE] = DONE
+    return finish(H, ctx)

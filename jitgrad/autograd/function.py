@@ -1,0 +1,299 @@
+"""Custom functions: a forward and a backward in Python that take part in the graph."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import call, entry, grad_mode, set_grad_mode
+from jitgrad.autograd.hooks import Held
+from jitgrad.ops.table import FUNCTION, OUTPUT
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+
+class Output(Held):
+    """What the row of one of several outputs holds: backward stops there to set its gradient aside."""
+
+    def __init__(self, number: int, count: int) -> None:
+        self.number, self.count = number, count
+
+
+class FunctionContext(Held):
+    """The ``ctx`` of a custom function: what forward keeps for backward; any attribute may be set.
+
+    Attributes
+    ----------
+    needs_input_grad : tuple of bool
+        For each argument of forward whether its gradient is wanted.
+    """
+
+    _function: type[Function]
+    needs_input_grad: tuple[bool, ...] = ()
+    _saved: tuple[Any, ...] = ()
+    _versions: tuple[int, ...] = ()
+    _freed = False
+    _materialize = True
+    _dirty: tuple[Any, ...] = ()
+    _plain: frozenset[int] = frozenset()
+    _models: tuple[Any, ...] = ()
+    _places: tuple[int, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep tensors for `saved_tensors`; changing one in place afterwards is noticed.
+
+        Raises
+        ------
+        TypeError
+            If one is neither a Tensor nor None.
+        """
+        from jitgrad.tensor import Tensor
+
+        for x in tensors:
+            if x is not None and not isinstance(x, Tensor):
+                raise TypeError(
+                    "save_for_backward can only save variables, but argument is of type"
+                    f" {type(x).__name__}"
+                )
+        self._saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` kept.
+
+        Raises
+        ------
+        RuntimeError
+            If a backward pass has freed them, or one was changed in place since.
+        """
+        from jitgrad import errors
+
+        if self._freed:
+            raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
+        for x, version in zip(self._saved, self._versions, strict=False):
+            if x is not None and x._version != version:
+                row = entry.row(x)
+                raise errors.from_fault(col.X_VERSION, row, x._version, version, ())
+        return self._saved
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say which inputs forward has changed in place; they must be returned."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say through which outputs no gradient flows."""
+        self._plain = frozenset(id(x) for x in tensors)
+        self._plain_outputs = tensors  # keeps the ids from being given out again
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether backward gets zeros (True, the default) or None for outputs that nothing depends on."""
+        self._materialize = bool(value)
+
+    def run(self, gradients: Sequence[Any], retain: bool) -> list[Any]:
+        """Call the user's backward: the gradients of the outputs in, those of the Tensor inputs out.
+
+        Raises
+        ------
+        RuntimeError
+            If backward returns the wrong number of gradients.
+        """
+        if self._materialize:
+            from jitgrad.creation import zeros
+
+            gradients = [
+                zeros(model[0], dtype=model[1]) if g is None and model is not None else g
+                for g, model in zip(gradients, self._models, strict=True)
+            ]
+        found = self._function.backward(self, *gradients)
+        if not isinstance(found, tuple):
+            found = (found,)
+        n = len(self.needs_input_grad)
+        if len(found) > n and all(g is None for g in found[n:]):
+            found = found[:n]
+        if len(found) != n:
+            raise RuntimeError(
+                f"function {type(self).__name__} returned an incorrect number of gradients (expected"
+                f" {n}, got {len(found)})"
+            )
+        for hook in list((self.after or {}).values()):
+            changed = hook(found, tuple(gradients))
+            if changed is not None:
+                found = changed if isinstance(changed, tuple) else (changed,)
+        if not retain:
+            self._saved, self._freed = (), bool(self._saved) or self._freed
+        return [found[i] for i in self._places]
+
+
+class Function:
+    """A differentiable operation written in Python: subclass it and call ``apply``.
+
+    ``forward(ctx, *args)`` computes, without recording; ``backward(ctx, *gradients)`` returns a gradient (or
+    None) for each argument of forward.  With a method ``setup_context(ctx, inputs, output)``,
+    forward does not get ``ctx``.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> class Exp(jitgrad.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         y = x.exp()
+    ...         ctx.save_for_backward(y)
+    ...         return y
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, g):
+    ...         (y,) = ctx.saved_tensors
+    ...         return g * y
+    >>> x = jitgrad.zeros(2, requires_grad=True)
+    >>> Exp.apply(x).sum().backward()
+    >>> x.grad
+    tensor([1., 1.])
+    """
+
+    _context: type[FunctionContext]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Named as PyTorch names the node.
+        cls._context = type(f"{cls.__name__}Backward", (FunctionContext,), {"_function": cls})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        warnings.warn(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static,"
+            " so you should invoke them on the class itself: call its apply",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the outputs; to be written by the subclass."""
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Keep what backward needs, when forward takes no ``ctx``."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """The gradients of forward's arguments; to be written by the subclass."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to"
+            " use it with backward mode AD."
+        )
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run forward and record it as one node of the graph.
+
+        Raises
+        ------
+        RuntimeError
+            If a leaf that requires grad is marked dirty.
+        TypeError
+            If forward returns something that is neither Tensors nor plain values.
+        """
+        from jitgrad.tensor import Tensor
+
+        ctx = cls._context()
+        recording = grad_mode()
+        tensors = [isinstance(a, Tensor) for a in args]
+        needs = tuple(t and a.requires_grad for a, t in zip(args, tensors, strict=True))
+        ctx.needs_input_grad = needs
+        differentiable = recording and any(needs)
+        set_grad_mode(False)
+        try:
+            if cls.setup_context is Function.setup_context:
+                made = cls.forward(ctx, *args)
+            else:
+                made = cls.forward(*args)
+                cls.setup_context(ctx, args, made)
+            outputs = made if isinstance(made, tuple) else (made,)
+            ctx._versions = tuple(-1 if x is None else x._version for x in ctx._saved)
+            if not differentiable:
+                return made
+            outputs = _recorded(ctx, args, tensors, outputs)
+        finally:
+            set_grad_mode(recording)
+        return outputs if isinstance(made, tuple) else outputs[0]
+
+
+def _recorded(
+    ctx: FunctionContext, args: tuple[Any, ...], tensors: list[bool], outputs: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Make the outputs of forward the outputs of one node."""
+    from jitgrad.ops import record
+    from jitgrad.tensor import Tensor
+
+    ctx._places = tuple(i for i, t in enumerate(tensors) if t)
+    inputs = [args[i] for i in ctx._places]
+    dirty = {id(x) for x in ctx._dirty}
+    for x in ctx._dirty:
+        if x.is_leaf and x.requires_grad:
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
+        if all(x is not out for out in outputs):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as output."
+            )
+    first = next((x for x in outputs if _flows(ctx, x)), None)
+    if first is None:
+        return outputs
+    ctx._models = tuple(
+        (tuple(x.shape), x.dtype) if isinstance(x, Tensor) else None for x in outputs
+    )
+    node = call(entry.function, FUNCTION.number, col.F_PYTHON, ctx, first, *inputs)
+    own = {id(x) for x in inputs}
+    several = len(outputs) > 1
+    found: list[Any] = []
+    replaced: dict[int, Any] = {}
+    for number, x in enumerate(outputs):
+        if id(x) in replaced or not _flows(ctx, x):
+            found.append(replaced.get(id(x), x))
+            continue
+        # An input that is returned, or a tensor with a history of its own, keeps its row.
+        new = x.detach() if id(x) in own or x.requires_grad else x
+        call(entry.output, OUTPUT.number, 0, new, number, node)
+        if several:
+            entry.hold(call(entry.node, new), Output(number, len(outputs)), col.F_PYTHON, 1)
+        if id(x) in dirty:
+            new = record.rebase(x, new)
+        replaced[id(x)] = new
+        found.append(new)
+    # A saved output would keep its own node alive for ever: what is kept is the same memory without it.
+    ctx._saved = tuple(
+        x.detach() if x is not None and any(x is y for y in replaced.values()) else x
+        for x in ctx._saved
+    )
+    return tuple(found)
+
+
+def _flows(ctx: FunctionContext, x: Any) -> bool:
+    """Whether a gradient can come to an output of forward."""
+    from jitgrad.tensor import Tensor
+
+    return isinstance(x, Tensor) and x.dtype.is_floating_point and id(x) not in ctx._plain
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a backward whose own operations are not to be differentiated."""
+
+    @functools.wraps(backward)
+    def wrapper(ctx: Any, *gradients: Any) -> Any:
+        recording = grad_mode()
+        set_grad_mode(False)
+        try:
+            return backward(ctx, *gradients)
+        finally:
+            set_grad_mode(recording)
+
+    return wrapper

@@ -1,0 +1,150 @@
+"""What Python does where a backward pass stops: hooks, custom functions.
+
+The pass stops before a row that is flagged for it.  `act` says how it goes on, as an entry and its arguments
+for `engine.run_backward` to call; everything here runs without recording.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.arena import columns as col
+from jitgrad.arena import contexts
+from jitgrad.arena.engine import call, entry
+from jitgrad.errors import sizes
+
+if TYPE_CHECKING:
+    from jitgrad.autograd.hooks import Held
+    from jitgrad.tensor import Tensor
+
+Gradients = tuple["Tensor | None", ...]
+
+
+def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, ...]:
+    """Run the hooks or the function of the row where the pass stopped.
+
+    ``stash`` keeps, for the length of the pass, the gradients of functions with several outputs, by the
+    function's creation number.
+    """
+    from jitgrad.autograd.function import FunctionContext, Output
+
+    held, gradient, node = call(entry.stopped, context)
+    if gradient is not None and (held.gradient or held.before):
+        gradient = _before(held, gradient)
+        call(entry.replace, context, gradient)
+    if isinstance(held, FunctionContext):
+        if not call(entry.settle_row, context):
+            return (entry.resume, context, contexts.DONE)
+        outputs = stash.pop(entry.node_word(node, col.SEQ), None) or [gradient]
+        return (entry.send, context, *held.run(outputs, retain))
+    if isinstance(held, Output):
+        return _set_aside(held, gradient, node, context, stash)
+    if entry.node_word(node, col.OP) == col.LEAF:
+        if call(entry.settle_leaf, context):
+            _after_leaf(held, gradient, node)
+        return (entry.resume, context, contexts.DONE)
+    return (entry.resume, context, contexts.HOOKED)
+
+
+def _before(held: Held, gradient: Tensor) -> Tensor:
+    """The gradient after the hooks that may replace it."""
+    for hook in list((held.gradient or {}).values()):
+        gradient = replaced(hook, gradient, hook(gradient))
+    for hook in list((held.before or {}).values()):
+        found = hook((gradient,))
+        if found is not None:
+            (found,) = (found,) if not isinstance(found, tuple) else found
+            gradient = replaced(hook, gradient, found)
+    return gradient
+
+
+def _after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
+    for hook in list((held.after or {}).values()):
+        hook((), (gradient,))
+    if held.accumulated:
+        leaf = entry.node_tensor(node)
+        for hook in list(held.accumulated.values()):
+            hook(leaf)
+
+
+def _set_aside(
+    held: Any, gradient: Tensor | None, node: Any, context: int, stash: dict[int, list[Any]]
+) -> tuple[Any, ...]:
+    """Keep the gradient of one of several outputs until their function's turn comes."""
+    call(entry.settle_row, context)
+    function = entry.node_input(node, 0)
+    if function is not None and gradient is not None:
+        gradients = stash.setdefault(entry.node_word(function, col.SEQ), [None] * held.count)
+        gradients[held.number] = gradient
+    return (entry.resume, context, contexts.DONE)
+
+
+def replaced(hook: Any, gradient: Tensor, found: Any) -> Tensor:
+    """What a hook returned, checked, or the gradient itself if it returned None."""
+    from jitgrad.tensor import Tensor
+
+    if found is None:
+        return gradient
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"expected Variable, but hook returned '{type(found).__name__}'; a hook returns a Tensor or None"
+        )
+    if found.shape != gradient.shape:
+        raise RuntimeError(
+            f"hook {_hook_name(hook)} has changed the size of value: it was"
+            f" {sizes(gradient.shape)} and is {sizes(found.shape)}"
+        )
+    if found.dtype is not gradient.dtype:
+        raise RuntimeError(
+            f"hook {_hook_name(hook)} has changed the type of value (was {gradient.dtype} got"
+            f" {found.dtype})"
+        )
+    return found
+
+
+def _hook_name(hook: Any) -> str:
+    return repr(getattr(hook, "__name__", type(hook).__name__))
+
+
+def fitted(context: int, gradients: Gradients) -> list[Tensor | None]:
+    """The gradients that a function returned, in the shapes and dtypes of its inputs.
+
+    Raises
+    ------
+    RuntimeError, TypeError
+        If one is no Tensor, or can't be summed to its input's shape.
+    """
+    from jitgrad.tensor import Tensor
+
+    _, _, node = call(entry.stopped, context)
+    found: list[Tensor | None] = []
+    for i, gradient in enumerate(gradients):
+        below = None if gradient is None else entry.node_input(node, i)
+        if below is None:
+            found.append(None)
+            continue
+        if not isinstance(gradient, Tensor):
+            raise TypeError(
+                f"expected Variable or None (got {type(gradient).__name__}) as gradient {i}"
+            )
+        found.append(_fitted(gradient, below, i))
+    return found
+
+
+def _fitted(gradient: Tensor, below: Any, i: int) -> Tensor:
+    ndim = entry.node_word(below, col.NDIM)
+    shape = tuple(entry.node_word(below, col.SHAPE + d) for d in range(ndim))
+    have = tuple(gradient.shape)
+    lead = len(have) - ndim
+    if have != shape:
+        if lead < 0 or any(n not in (1, h) for n, h in zip(shape, have[lead:], strict=True)):
+            raise RuntimeError(
+                f"Function returned an invalid gradient at index {i} - got {sizes(have)} but"
+                f" expected shape compatible with {sizes(shape)}"
+            )
+        ones = [d + lead for d, n in enumerate(shape) if n == 1]
+        gradient = gradient.sum((*range(lead), *ones)).reshape(shape)
+    code = entry.node_word(below, col.DTYPE)
+    from jitgrad.dtypes import ALL
+
+    return gradient if gradient.dtype.code == code else gradient.to(ALL[code])
