@@ -213,8 +213,11 @@ def call(function: Any, *args: Any) -> Any:
             mend(args)
 
 
-def run_backward(retain: bool, *roots: Any) -> None:
-    """Run a backward pass from ``root, gradient, root, gradient, ...`` to its end."""
+def run_backward(retain: bool, *roots: Any, mend: Callable[[tuple[Any, ...]], None] = mend) -> None:
+    """Run a backward pass from ``root, gradient, root, gradient, ...`` to its end.
+
+    ``mend`` is called where the pass stops; who looks on puts a function of his own around it.
+    """
     try:
         entry.backward(int(retain), *roots)
         return

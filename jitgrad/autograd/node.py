@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
-from jitgrad.ops.table import OPS
+from jitgrad.ops.table import OPS, Op
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
+
+
+def name_of(op: Op) -> str:
+    """PyTorch's name of an op's node."""
+    if op.node[-1].isdigit() and op.node != "Log2":
+        return f"{op.node[:-1]}Backward{op.node[-1]}"
+    return f"{op.node}Backward0"
 
 
 class Node:
@@ -30,10 +37,7 @@ class Node:
 
     def name(self) -> str:
         """PyTorch's name of the node."""
-        node = OPS[entry.word(self._tensor, col.OP)].node
-        if node[-1].isdigit() and node != "Log2":
-            return f"{node[:-1]}Backward{node[-1]}"
-        return f"{node}Backward0"
+        return name_of(OPS[entry.word(self._tensor, col.OP)])
 
     def __repr__(self) -> str:
         return f"<{self.name()} object, row {entry.row(self._tensor)}>"
