@@ -32,8 +32,9 @@
   // Centre of what is seen, and pixels a point.
   const view = { x: 0, y: 0, scale: 1 };
   function look() {
-    const w = canvas.clientWidth / view.scale;
-    const h = canvas.clientHeight / view.scale;
+    const r = canvas.getBoundingClientRect();
+    const w = r.width / view.scale;
+    const h = r.height / view.scale;
     svg.setAttribute("viewBox", `${view.x - w / 2} ${view.y - h / 2} ${w} ${h}`);
     svg.dataset.scale = view.scale;
   }
@@ -43,11 +44,9 @@
     view.scale = Math.min(1.6, canvas.clientWidth / whole.w, canvas.clientHeight / whole.h);
     look();
   }
-  function zoom(factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) {
-    const dx = px - canvas.clientWidth / 2;
-    const dy = py - canvas.clientHeight / 2;
+  function zoom(factor, dx = 0, dy = 0) {
     const scale = Math.min(8, Math.max(0.02, view.scale * factor));
-    // What is under the pointer stays there.
+    // What is under the pointer, dx and dy pixels from the centre, stays there.
     view.x += dx / view.scale - dx / scale;
     view.y += dy / view.scale - dy / scale;
     view.scale = scale;
@@ -77,7 +76,9 @@
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     const r = canvas.getBoundingClientRect();
-    zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - r.left, event.clientY - r.top);
+    const dx = event.clientX - r.left - r.width / 2;
+    const dy = event.clientY - r.top - r.height / 2;
+    zoom(Math.exp(-event.deltaY * 0.0015), dx, dy);
   }, { passive: false });
   let grip = null;
   canvas.addEventListener("pointerdown", (event) => {
