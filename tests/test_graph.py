@@ -379,6 +379,17 @@ def test_show_opens_the_page(layout: ModuleType, monkeypatch: pytest.MonkeyPatch
     page.unlink()
 
 
+def test_the_example_in_the_documentation_runs(layout: ModuleType, tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs" / "graph.md"
+    found = re.search(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    command = [sys.executable, "-W", "error", "-c", found[1]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("graph of 5 nodes, 2 of them leaves\nsum")
+    assert {p.name for p in tmp_path.iterdir()} == {"y.svg", "y.png", "y.dot", "y.html"}
+
+
 def test_importing_jitgrad_imports_nothing_to_draw_with() -> None:
     program = (
         "import sys, jitgrad; jitgrad.graph(jitgrad.ones(1, requires_grad=True) * 2).to_dot();"
