@@ -82,6 +82,7 @@ from jitgrad.random import (  # noqa: E402
     set_rng_state,
 )
 from jitgrad.tensor import Size, Tensor, device  # noqa: E402
+from jitgrad.viz import graph  # noqa: E402
 
 __version__ = "0.1.0"
 

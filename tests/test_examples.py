@@ -14,7 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
+FOLDER = Path(__file__).parents[1] / "examples"
+DIGITS, ARTICLE = FOLDER / "digits.py", FOLDER / "article.py"
 EXAMPLES = ("sklearn", "matplotlib", "typer", "rich")
 
 
@@ -77,3 +78,32 @@ def test_digits_losses_agree_with_pytorch(digits: ModuleType, torch: ModuleType)
     reference = digits.train(torch, data, settings)
     np.testing.assert_allclose(mine.losses, reference.losses, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(mine.predicted, reference.predicted)
+
+
+def article(folder: Path, *options: str) -> tuple[str, list[str]]:
+    """Run the walk through the article; gives its report and the lines of its claims without numbers."""
+    command = [sys.executable, str(ARTICLE), "--out", "drawn", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # What was looked at and, unless it is an error's message, what was seen.
+    claims = [line for line in done.stdout.splitlines() if line.startswith(("   yes", "   NO"))]
+    return done.stdout, [re.sub(r"Error: .*", "Error", line) for line in claims]
+
+
+def test_article_holds_and_is_drawn(required: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    required("pygraphviz")
+    report, claims = article(tmp_path)
+    assert len(claims) >= 22
+    assert f"{len(claims)} of {len(claims)} hold with jitgrad" in report
+    drawn = sorted((tmp_path / "drawn").iterdir())
+    assert {path.suffix for path in drawn} == {".svg", ".html"}
+    assert all(path.name in report for path in drawn)
+    assert len(drawn) >= 14
+
+
+@pytest.mark.usefixtures("torch")
+def test_article_says_the_same_of_pytorch(
+    required: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    required("pygraphviz")
+    assert article(tmp_path)[1] == article(tmp_path, "--backend", "torch")[1]

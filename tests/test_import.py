@@ -14,6 +14,7 @@ LATER = {
     "rich",
     "typer",
     "matplotlib",
+    "pygraphviz",
     "sklearn",
     "torch",
     "mpmath",

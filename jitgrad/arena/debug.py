@@ -16,7 +16,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import header
-from jitgrad.arena.inspect import rows, storages
+from jitgrad.arena.inspect import inputs, rows, storages
 from jitgrad.ops.table import OPS
 
 _ITEMSIZE = np.array([d.itemsize for d in dtypes.ALL])
@@ -30,13 +30,6 @@ def _need(condition: Any, what: str, numbers: Any = None) -> None:
     if not np.all(condition):
         which = "" if numbers is None else f" (rows or storages {np.asarray(numbers)[:8].tolist()})"
         raise ArenaError(what + which)
-
-
-def _inputs(line: np.ndarray[Any, Any]) -> list[int]:
-    n = int(line[col.NIN])
-    if n <= col.MAX_INPUTS:
-        return [int(i) for i in line[col.INPUT : col.INPUT + n]]
-    return list((ctypes.c_int64 * n).from_address(int(line[col.MORE])))
 
 
 def check() -> None:
@@ -133,7 +126,7 @@ def _check_references(live: Any, lines: Any, total: int, roots: list[int]) -> No
     alive[live] = True
     for number, line in zip(live.tolist(), lines, strict=True):
         saved = int(line[col.SAVED])
-        for i, j in enumerate(_inputs(line)):
+        for i, j in enumerate(inputs(line)):
             if j == col.NONE:
                 continue
             _need(0 <= j < total and alive[j], "a row's input was freed", [number, j])

@@ -18,6 +18,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
+from jitgrad.arena.contexts import DONE
 from jitgrad.kernels import cache, loader
 from jitgrad.ops.table import OPS
 from jitgrad.ops.table import words as op_words
@@ -225,12 +226,15 @@ def call(function: Any, *args: Any) -> Any:
 RETAIN, COLLECT, CHOSEN = 1, 2, 4
 
 
-def run_backward(mode: int, *arguments: Any) -> Any:
+def run_backward(
+    mode: int, *arguments: Any, watch: Callable[[int, int], bool] | None = None
+) -> Any:
     """Run a backward pass to its end: ``count, root, gradient, ..., input, ...``.
 
     Returns None or, in mode COLLECT, the inputs' gradients.  Where the pass stops for Python (a
     hook, a custom function), `jitgrad.autograd.stops` acts; an exception there ends the pass and gives
-    back all it held.
+    back all it held.  ``watch(row, context)`` is called first at each such stop; if it returns True, the
+    row is passed over.
     """
     try:
         return entry.backward(mode, *arguments)
@@ -249,7 +253,10 @@ def run_backward(mode: int, *arguments: Any) -> Any:
                 from jitgrad.autograd import stops
 
                 set_grad_mode(False)
-                step = stops.act(context, stash, bool(mode & RETAIN))
+                if watch is not None and watch(int(header[col.H_DETAIL]), context):
+                    step = (entry.resume, context, DONE)
+                else:
+                    step = stops.act(context, stash, bool(mode & RETAIN))
             elif code == col.X_GIVE:
                 from jitgrad.autograd import stops
 

@@ -38,6 +38,14 @@ def row(number: int) -> dict[str, Any]:
     return found
 
 
+def inputs(line: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
+    """The inputs of the row with these words: row numbers, ``NONE`` where none is recorded."""
+    n = int(line[col.NIN])
+    if n <= col.MAX_INPUTS:
+        return line[col.INPUT : col.INPUT + n].tolist()
+    return list((ctypes.c_int64 * n).from_address(int(line[col.MORE])))
+
+
 def memory_stats() -> dict[str, int]:
     """What the arena holds: live rows and storages, bytes in use, peak, and bytes waiting in the pool.
 

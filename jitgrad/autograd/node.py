@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
-from jitgrad.ops.table import OPS, OUTPUT
+from jitgrad.ops.table import OPS, OUTPUT, Op
 
 if TYPE_CHECKING:
     from jitgrad.autograd.hooks import RemovableHandle
     from jitgrad.tensor import Tensor
+
+
+def name_of(op: Op) -> str:
+    """PyTorch's name of an op's node."""
+    if op.node[-1].isdigit() and op.node != "Log2":
+        return f"{op.node[:-1]}Backward{op.node[-1]}"
+    return f"{op.node}Backward0"
 
 
 class Node:
@@ -114,11 +121,7 @@ def _name(capsule: Any) -> str:
     if held is not None and hasattr(type(held), "run"):
         return type(held).__name__
     op = OPS[entry.node_word(capsule, col.OP)]
-    if op.number == col.LEAF:
-        return op.node
-    if op.node[-1].isdigit() and op.node != "Log2":
-        return f"{op.node[:-1]}Backward{op.node[-1]}"
-    return f"{op.node}Backward0"
+    return op.node if op.number == col.LEAF else name_of(op)
 
 
 def of_capsule(capsule: Any) -> Node:

@@ -29,6 +29,9 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
     from jitgrad.autograd.function import FunctionContext, Output
 
     held, gradient, node = call(entry.stopped, context)
+    if held is None:
+        # Marked by somebody who only looks on.
+        return (entry.resume, context, contexts.HOOKED)
     if gradient is not None and (held.gradient or held.before):
         gradient = _before(held, gradient)
         call(entry.replace, context, gradient)
