@@ -20,6 +20,7 @@ from jitgrad.arena.columns import (
     F_RETAIN,
     FLAGS,
     H_CONTEXTS,
+    H_LABELS,
     H_OPS,
     H_PASS,
     LEAF,
@@ -99,6 +100,7 @@ def context_new(H, retain):
     c[B_CAP] = FIRST_CAPACITY
     c[B_HEAP_N] = 0
     c[B_PASS] = h[H_PASS]
+    h[H_LABELS] = h[H_PASS]
     c[B_RETAIN] = retain
     c[B_NODE] = NONE
     c[B_ROOTS] = 0
@@ -196,8 +198,15 @@ def discover(H, ctx):
 
 @jit
 def relabel(H, ctx):
-    """Take the rows back after another pass, run from a hook, has reached them."""
+    """Take the rows back if another pass, run from a hook or a thread, may have reached them since.
+
+    Only then: at every stop it would make a chain of custom functions cost the square of its length.
+    """
     c = words(ctx)
+    h = words(H)
+    if h[H_LABELS] == c[B_PASS]:
+        return
+    h[H_LABELS] = c[B_PASS]
     for k in range(c[B_N]):
         p = row_at(H, node_at(ctx, k)[N_ROW])
         p[PASS] = c[B_PASS]

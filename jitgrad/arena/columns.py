@@ -202,6 +202,7 @@ H_CONTEXTS = 57  # all backward passes that have begun and not ended, as a list
 H_PENDING_ROWS = 58  # freed rows whose Python object is to be released before returning, as a list
 H_FLUSHING = 59  # 1 while that is being done
 H_NODE_DESTRUCTOR = 60  # address of the destructor of capsules that hold a row without its value
+H_LABELS = 62  # the pass whose numbers stand in the rows it shares with others
 H_CALL = 64  # arguments of the call in progress: 64 words
 H_PLAN = 128  # the pointwise plan in progress
 H_POOL = 256  # heads of the pool's free lists, one word a size class
