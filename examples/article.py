@@ -150,6 +150,26 @@ def stored(torch: Any) -> Iterator[Result | Drawing]:
     yield Result("after retain_grad()", str(kept.grad.item()), kept.grad.item() == 10.0)
 
 
+@claim("A gradient on its way can be looked at and changed")
+def hooks(torch: Any) -> Iterator[Result | Drawing]:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    seen: list[Any] = []
+    y.register_hook(lambda g: seen.append(g))
+    handle = y.register_hook(lambda g: 10 * g)
+    root = y.sum()
+    root.backward(retain_graph=True)
+    yield Result("a hook on y = x * x sees", numbers(seen[0]), seen[0].tolist() == [1.0, 1.0])
+    yield Result(
+        "another makes it ten times as large", numbers(x.grad), x.grad.tolist() == [20.0, 40.0]
+    )
+    yield Drawing("hooks", root, {"x": x, "y": y})
+    handle.remove()
+    x.grad = None
+    root.backward()
+    yield Result("and once that is removed", numbers(x.grad), x.grad.tolist() == [2.0, 4.0])
+
+
 @claim("requires_grad is a flag per tensor; a result has it if any operand has it")
 def flag(torch: Any) -> Iterator[Result | Drawing]:
     x, y = torch.randn(5, 5), torch.randn(5, 5)
@@ -184,6 +204,56 @@ def functions(torch: Any) -> Iterator[Result | Drawing]:
     yield Result(
         "linear: gradients of weight and bias", f"{numbers(w.grad)}, {numbers(b.grad)}", holds
     )
+
+
+@claim("Functions of one's own have a forward and a backward")
+def own_functions(torch: Any) -> Iterator[Result | Drawing]:
+    class Exp(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            y = x.exp()
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (y,) = ctx.saved_tensors
+            return g * y
+
+    class Linear(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, x: Any, w: Any, b: Any) -> Any:
+            ctx.save_for_backward(x, w)
+            return x @ w.t() + b
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, w = ctx.saved_tensors
+            return g @ w if ctx.needs_input_grad[0] else None, g.t() @ x, g.sum(0)
+
+    class ReLU(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return g * (x > 0)
+
+    def values() -> list[Any]:
+        flat = [[0.5, -1.0], [2.0, 0.25]], [[1.0, -2.0], [0.5, 3.0], [-1.0, 1.0]], [0.1, -0.2, 0.3]
+        return [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in flat]
+
+    mine, theirs = values(), values()
+    root = Exp.apply(ReLU.apply(Linear.apply(*mine))).sum()
+    yield Drawing("own-functions", root, dict(zip("xwb", mine, strict=True)))
+    root.backward()
+    torch.relu(torch.nn.functional.linear(*theirs)).exp().sum().backward()
+    for name, a, b in zip("xwb", mine, theirs, strict=True):
+        holds = bool(torch.allclose(a.grad, b.grad))
+        yield Result(f"exp(relu(linear(x, w, b))): gradient of {name}", numbers(a.grad), holds)
 
 
 @claim("The graph is made anew in each iteration, so any control flow can be used")

@@ -206,6 +206,51 @@ def test_steps_follow_the_engines_order_and_count_what_arrives() -> None:
     ]
 
 
+def test_custom_functions_and_hooks_take_part() -> None:
+    class Both(jitgrad.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, z: Any) -> Any:
+            ctx.save_for_backward(x, None, z)
+            return x * z, x + z
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, h: Any) -> Any:
+            x, _, z = ctx.saved_tensors
+            return g * z + h, g * x + h
+
+    x, z = leaf(2), leaf(5)
+    p, s = Both.apply(x, z)
+    s.register_hook(lambda g: 10 * g)
+    with jitgrad.no_grad():
+        z += 1
+    found = jitgrad.graph(p * 3 + s, params={"x": x, "z": z, "p": p, "s": s})
+    function = next(n for n in found.nodes if n.op == "Both")
+    assert function.grad_fn == "BothBackward"
+    assert [(k.what, k.row, k.version, k.now) for k in function.saved] == [
+        ("tensor 0", entry.row(x), 0, 0),
+        ("tensor 2", entry.row(z), 0, 1),
+    ]
+    assert [n.name for n in found.nodes if "hooks" in n.marks] == ["s"]
+    assert "modified by an inplace operation" in found.stopped
+
+    p, s = Both.apply(x, z)
+    s.register_hook(lambda g: 10 * g)
+    x.register_post_accumulate_grad_hook(lambda leaf: pytest.fail("nothing is accumulated"))
+    found = jitgrad.graph(p * 3 + s, params={"x": x, "z": z, "p": p, "s": s})
+    names = {n.row: n.name or n.op for n in found.nodes}
+    arrived = {names[t.node]: t.gradient and t.gradient.text for t in found.steps}
+    assert arrived == {
+        "add": "[1]",
+        "mul": "[1]",
+        "s": "[1]",
+        "p": "[3]",
+        "Both": None,
+        "x": "[28]",
+        "z": "[16]",
+    }
+    assert x.grad is None
+
+
 def test_the_weight_of_a_root() -> None:
     x = leaf(1, 2)
     weight = jitgrad.tensor([1.0, 10.0], dtype=jitgrad.float64)

@@ -106,10 +106,10 @@
 
   // ---------------------------------------------------------------- details
   let selected = null;
-  function value(part, title, it, id) {
+  function value(part, title, it, id, none = "none") {
     part.append(element("p", title, { class: "sub" }));
     if (!it) {
-      part.append(element("p", "none", { class: "note" }));
+      part.append(element("p", none, { class: "note" }));
       return;
     }
     part.append(element("pre", it.text, id ? { id } : {}));
@@ -236,7 +236,8 @@
     }
     const node = nodes.get(step.node);
     part.append(element("h2", `Step ${at} of ${steps.length}`), element("h3", `${called(node)}, row ${step.node}`));
-    value(part, "gradient that has arrived", step.gradient, "gradient");
+    const several = data.edges.some((e) => e.source === step.node && nodes.get(e.target).op === "output");
+    value(part, "gradient that has arrived", step.gradient, "gradient", several ? "one for each output" : "none");
     if (node.kind === "leaf") {
       part.append(element("p", "A leaf: it is added to .grad.", { class: "note" }));
     }
@@ -244,7 +245,8 @@
       const to = nodes.get(s.node);
       const part2 = element("div", undefined, { class: "sent", "data-sent": s.node });
       const count = s.expected > 1 ? `, ${s.received} of ${s.expected} gradients so far` : "";
-      value(part2, `sent to ${called(to)}, row ${s.node}${count}`, s.so_far);
+      value(part2, `sent to ${called(to)}, row ${s.node}${count}`, s.so_far, null,
+        node.op === "output" ? "kept until all outputs have theirs" : "none");
       part.append(part2);
     }
   }

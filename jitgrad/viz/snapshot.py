@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.arena.inspect import inputs, rows, storages
+from jitgrad.autograd.function import FunctionContext
+from jitgrad.autograd.hooks import KINDS
 from jitgrad.autograd.node import name_of
 from jitgrad.ops.table import OPS, POINTWISE, Op
 from jitgrad.viz.values import Value, row_value
@@ -30,7 +33,7 @@ class Saved:
     Attributes
     ----------
     what : str
-        ``"result"`` or ``"input 0"``, ``"input 1"``, ...
+        ``"result"`` or ``"input 0"``, ``"input 1"``, ...; of a custom function ``"tensor 0"``, ...
     row : int or None
         The row whose value it is; None for a Python number.
     version, now : int or None
@@ -63,7 +66,7 @@ class Node:
     row : int
         Its number in the arena.
     op, grad_fn : str
-        The op's name here, and PyTorch's name of the node.
+        The op's name here, and PyTorch's name of the node; of a custom function those of its class.
     name : str
         The name that ``params`` gives it, or "".
     kind : str
@@ -82,7 +85,8 @@ class Node:
         Its ``.grad``.
     saved : tuple of Saved
     marks : tuple of str
-        ``"view"``, ``"retains grad"``, ``"freed"``, ``"implicit"`` (a cast that promotion inserted).
+        ``"view"``, ``"retains grad"``, ``"freed"``, ``"implicit"`` (a cast that promotion inserted),
+        ``"hooks"``.
     """
 
     row: int
@@ -136,7 +140,7 @@ def take(roots: Sequence[Tensor], params: Mapping[str, Tensor], limit: int) -> S
     for root in (*roots, *params.values()):
         if not isinstance(root, Tensor):
             raise TypeError(f"graph() expects Tensors, got {type(root).__name__}")
-    # No op is run from here to the end: rows() shows the arena's memory itself.
+    # rows() shows the arena's memory itself, which only a new row may move: none is made from here on.
     table = rows()
     tops = {entry.row(root) for root in roots}
     names = {entry.row(tensor): name for name, tensor in params.items()}
@@ -171,13 +175,23 @@ def _reach(table: Line, roots: list[int], limit: int) -> list[int]:
 def _node(table: Line, r: int, name: str, root: bool) -> Node:
     line = table[r]
     op = OPS[line[col.OP]]
+    held = _held(line)
     flags = int(line[col.FLAGS])
     leaf = line[col.OP] == col.LEAF
     grad = int(line[col.GRAD])
+    marks = [mark for bit, mark in _MARKS.items() if flags & bit]
+    if isinstance(held, FunctionContext):
+        title, grad_fn, saved = held._function.__name__, type(held).__name__, _saved_by(held)
+        marks += ["freed"] if held._freed else []
+    else:
+        title, grad_fn = op.name, op.node if leaf else name_of(op)
+        saved = [] if leaf else _saved(table, r, op)
+    if held is not None and any(getattr(held, kind) for kind in KINDS):
+        marks.append("hooks")
     return Node(
         row=r,
-        op=op.name,
-        grad_fn="AccumulateGrad" if leaf else name_of(op),
+        op=title,
+        grad_fn=grad_fn,
         name=name,
         kind="op" if not leaf else "leaf" if flags & col.F_REQUIRES_GRAD else "constant",
         root=root,
@@ -187,9 +201,15 @@ def _node(table: Line, r: int, name: str, root: bool) -> Node:
         version=_version(line),
         value=row_value(line),
         grad=None if grad == col.NONE else row_value(table[grad]),
-        saved=() if leaf else tuple(_saved(table, r, op)),
-        marks=tuple(mark for bit, mark in _MARKS.items() if flags & bit),
+        saved=tuple(saved),
+        marks=tuple(marks),
     )
+
+
+def _held(line: Line) -> Any:
+    """What a row holds for Python: its hooks, or a custom function's context; else None."""
+    address = int(line[col.HELD])
+    return ctypes.cast(address, ctypes.py_object).value if address else None
 
 
 def _version(line: Line) -> int | None:
@@ -212,6 +232,15 @@ def _saved(table: Line, r: int, op: Op) -> list[Saved]:
     if mask & col.SAVED_OUT:
         found.append(Saved("result", r, int(line[col.OUTVER]), _version(line), row_value(line)))
     return found
+
+
+def _saved_by(function: FunctionContext) -> list[Saved]:
+    """What a custom function's forward gave to ``save_for_backward``."""
+    return [
+        Saved(f"tensor {i}", entry.row(x), version, x._version, Value.of(x.numpy(force=True)))
+        for i, (x, version) in enumerate(zip(function._saved, function._versions, strict=False))
+        if x is not None
+    ]
 
 
 def _reads(table: Line, above: list[int], op: Op, i: int) -> bool:

@@ -49,7 +49,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Step:
-    """Node ``node`` (a row) was taken, with gradient ``gradient``, and sent its inputs theirs."""
+    """Node ``node`` (a row) was taken, with gradient ``gradient``, and sent its inputs theirs.
+
+    The gradient is what arrived, before hooks; None if none did, and for a custom function with several
+    outputs, whose gradients come to its ``output`` nodes.
+    """
 
     node: int
     gradient: Value | None
