@@ -1,42 +1,16 @@
-"""``torch.nn.functional``: linear maps, activations and losses as functions."""
+"""Activations as functions; their formulas are rows of `jitgrad.ops.pointwise`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from jitgrad.ops.elementwise import FUNCTIONS
-from jitgrad.ops.losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    smooth_l1_loss,
-)
-from jitgrad.ops.products import linear
 from jitgrad.ops.reductions import log_softmax, softmax
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "huber_loss",
-    "l1_loss",
-    "linear",
-    "log_softmax",
-    "mse_loss",
-    "nll_loss",
-    "relu",
-    "sigmoid",
-    "smooth_l1_loss",
-    "softmax",
-    "tanh",
-]
+__all__ = ["log_softmax", "relu", "sigmoid", "softmax", "tanh"]
 
 sigmoid = FUNCTIONS["sigmoid"]
 tanh = FUNCTIONS["tanh"]

@@ -1,0 +1,16 @@
+"""``torch.nn.functional``: a file per theme, each with its own ``__all__``.
+
+A new theme is a file here, named unlike any function, with its star import and its line of ``__all__``.
+"""
+
+from __future__ import annotations
+
+from jitgrad.nn.functional import activations, losses, products
+from jitgrad.nn.functional.activations import *  # noqa: F403
+from jitgrad.nn.functional.losses import *  # noqa: F403
+from jitgrad.nn.functional.products import *  # noqa: F403
+
+__all__: list[str] = []
+__all__ += activations.__all__
+__all__ += losses.__all__
+__all__ += products.__all__
