@@ -132,6 +132,11 @@ VIEW_REGION = 0  # each element of the view is another element of the input
 VIEW_ALIAS = 1  # the same elements in the same order: the gradient is passed on as it is
 VIEW_EXPAND = 2  # the input was broadcast: the gradient is summed
 
+# Rows of ops along dims keep in ATTR:
+A_MASK = 0  # bit d: the op runs along dim d
+A_KEEP = 1  # dims kept with size 1
+A_FIRST = 2  # first attribute of the op itself
+
 # ---------------------------------------------------------------- a storage
 S_DATA = 0  # address of the first byte, 64-byte aligned unless borrowed
 S_BYTES = 1  # bytes that can be used

@@ -35,7 +35,7 @@ ENTRIES = {
         "entries": "pointwise new borrow shape stride word row address version bump item flag grad"
         " set_grad empty_cache pointwise_ rebase view lanes explicit convert",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
-        "noderefs": "node node_word node_row node_input node_tensor node_saved node_free held hold"
+        "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
         " function output",
     }.items()
     for name in names.split()
@@ -260,7 +260,8 @@ def run_backward(
             elif code == col.X_GIVE:
                 from jitgrad.autograd import stops
 
-                step = (entry.send, context, *stops.fitted(context, gradients))
+                _, _, node = call(entry.stopped, context)
+                step = (entry.send, context, *stops.fitted(node, gradients))
             else:
                 mend(arguments[1:])
                 step = (

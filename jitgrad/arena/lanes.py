@@ -31,11 +31,6 @@ from jitgrad.kernels.lowlevel import at, jit, words
 
 LANE_SCRATCH = H_LANES * 8
 
-# Words of a lanes row's ATTR.
-A_MASK = 0  # bit d: the op runs along dim d
-A_KEEP = 1  # dims kept with size 1
-A_FIRST = 2  # first attribute of the op itself
-
 # Arguments of a lanes kernel.
 L_DST = 0
 L_X = 1

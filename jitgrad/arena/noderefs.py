@@ -132,6 +132,17 @@ def node_input(self, args, n):
     return none(H)
 
 
+def node_below(self, args, n):
+    """``node_below(node, i)``: the node of input ``i``, whether a gradient flows there or not, or None."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    p = row_at(H, row_of(H, a[0]))
+    i = as_int(a[1])
+    if i >= 0 and i < p[NIN] and input_at(p, i) != NONE:
+        return new_node(H, input_at(p, i))
+    return none(H)
+
+
 def node_tensor(self, args, n):
     """``node_tensor(node)``: the row's Tensor, or None when its value is gone."""
     H = capsule_pointer(self, 0)

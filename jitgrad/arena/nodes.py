@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from jitgrad.arena.columns import (
+    A_FIRST,
+    A_KEEP,
+    A_MASK,
     ATTR,
     DTYPE,
     F_HOLDS,
@@ -39,7 +42,7 @@ from jitgrad.arena.columns import (
     VERSION,
     X_EMPTY,
 )
-from jitgrad.arena.lanes import A_FIRST, A_KEEP, A_MASK, L_ATTR, L_DST, L_X, lane_source
+from jitgrad.arena.lanes import L_ATTR, L_DST, L_X, lane_source
 from jitgrad.arena.promotion import lanes_dtype
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import attach, check_op_dtype, kernel_of, parallel_ready

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from jitgrad.arena.columns import (
+    A_FIRST,
+    A_MASK,
     ATTR,
     DTYPE,
     F_REQUIRES_GRAD,
@@ -64,8 +66,6 @@ from jitgrad.arena.gradients import (
     share,
 )
 from jitgrad.arena.lanes import (
-    A_FIRST,
-    A_MASK,
     L_ATTR,
     L_DST,
     L_G,

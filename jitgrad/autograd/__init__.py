@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,9 @@ def backward(
     grad_tensors : Tensor or sequence, optional
         For each root its weight, of its shape and dtype; None for a root of one element means 1.
     retain_graph : bool, optional
-        Keep what the graph saved for another pass.
+        Keep what the graph saved for another pass; by default what ``create_graph`` is.
+    create_graph : bool
+        Record the pass, so that the gradients can be differentiated again.
     inputs : Tensor or sequence of Tensors, optional
         Add to the ``.grad`` of these only, leaves or not.
 
@@ -64,13 +67,21 @@ def backward(
     tensor([3., 5.])
     """
     pairs = _roots(tensors, grad_tensors)
-    _first_order(create_graph)
-    mode = engine.RETAIN if retain_graph else 0
-    chosen = () if inputs is None else _sequence(inputs)
+    mode = engine.RETAIN if (create_graph if retain_graph is None else retain_graph) else 0
+    chosen = [] if inputs is None else _sequence(inputs)
     if inputs is not None and not chosen:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     mode |= engine.CHOSEN if chosen else 0
-    engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
+    if create_graph:
+        warnings.warn(
+            "Using backward() with create_graph=True will create a reference cycle between the parameter"
+            " and its gradient which can cause a memory leak. We recommend using autograd.grad when"
+            " creating the graph to avoid this. If you have to use this function, make sure to reset the"
+            " .grad fields of your parameters to None after use to break the cycle and avoid the leak.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _run(mode, pairs, chosen, create_graph)
 
 
 def grad(
@@ -92,7 +103,9 @@ def grad(
     grad_outputs : Tensor or sequence, optional
         For each output its weight; None for one of a single element means 1.
     retain_graph : bool, optional
-        Keep what the graph saved for another pass.
+        Keep what the graph saved for another pass; by default what ``create_graph`` is.
+    create_graph : bool
+        Record the pass, so that the gradients can be differentiated again.
     allow_unused : bool, optional
         Return None, instead of raising, for an input that the outputs do not depend on.
     is_grads_batched : bool
@@ -122,13 +135,13 @@ def grad(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got:"
             " allow_unused=False."
         )
-    _first_order(create_graph)
+    retain = create_graph if retain_graph is None else bool(retain_graph)
     chosen = _sequence(inputs)
     if is_grads_batched:
-        return _batched(outputs, chosen, grad_outputs, bool(retain_graph), allow_unused)
+        return _batched(outputs, chosen, grad_outputs, retain, create_graph, allow_unused)
     pairs = _roots(outputs, grad_outputs)
-    mode = engine.COLLECT | engine.CHOSEN | (engine.RETAIN if retain_graph else 0)
-    found = engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
+    mode = engine.COLLECT | engine.CHOSEN | (engine.RETAIN if retain else 0)
+    found = _run(mode, pairs, chosen, create_graph)
     unused = [i for i, g in enumerate(found) if g is None]
     if unused:
         if materialize_grads:
@@ -147,7 +160,12 @@ def grad(
 
 
 def _batched(
-    outputs: Any, inputs: list[Tensor], weights: Any, retain: bool, allow_unused: bool | None
+    outputs: Any,
+    inputs: list[Tensor],
+    weights: Any,
+    retain: bool,
+    create_graph: bool,
+    allow_unused: bool | None,
 ) -> tuple[Any, ...]:
     """`grad` for each position of the weights' first dim, stacked."""
     from jitgrad.ops.joining import stack
@@ -158,17 +176,19 @@ def _batched(
         raise ValueError(f"grad_outputs have different sizes of their first dim: {sorted(sizes)}")
     (n,) = sizes
     passes = [
-        grad(outputs, inputs, [w[i] for w in rows], retain or i < n - 1, False, allow_unused)
+        grad(outputs, inputs, [w[i] for w in rows], retain or i < n - 1, create_graph, allow_unused)
         for i in range(n)
     ]
     return tuple(None if g[0] is None else stack(g) for g in zip(*passes, strict=True))
 
 
-def _first_order(create_graph: bool) -> None:
+def _run(mode: int, pairs: list[Tensor | None], chosen: list[Tensor], create_graph: bool) -> Any:
+    """A pass: by kernels, or where its operations are to be recorded by recipes."""
     if create_graph:
-        raise NotImplementedError(
-            "create_graph=True is not there yet: gradients of first order are"
-        )
+        from jitgrad.autograd.recorded import Pass
+
+        return Pass(mode, pairs, chosen, recorded=True).run()
+    return engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
 
 
 def _sequence(tensors: Any) -> list[Any]:
@@ -199,4 +219,4 @@ def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
             f"Mismatch in shape: grad_output[{i}] has a shape of {weight.shape} and output[{i}] has a"
             f" shape of {root.shape}."
         )
-    return weight if weight.dtype is root.dtype else weight.detach().to(root.dtype)
+    return weight if weight.dtype is root.dtype else weight.to(root.dtype)

@@ -42,6 +42,9 @@ class FunctionContext(Held):
     _plain: frozenset[int] = frozenset()
     _models: tuple[Any, ...] = ()
     _places: tuple[int, ...] = ()
+    #: Of what was saved, the outputs: position -> which output it is.
+    _outputs_saved: dict[int, int] = {}
+    _node: Any = None
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for `saved_tensors`; changing one in place afterwards is noticed.
@@ -78,6 +81,13 @@ class FunctionContext(Held):
             if x is not None and x._version != version:
                 row = entry.row(x)
                 raise errors.from_fault(col.X_VERSION, row, x._version, version, ())
+        if self._node is not None and self._outputs_saved and grad_mode():
+            return tuple(
+                _reattached(x, self._node, self._outputs_saved[i], len(self._models))
+                if i in self._outputs_saved
+                else x
+                for i, x in enumerate(self._saved)
+            )
         return self._saved
 
     def mark_dirty(self, *tensors: Tensor) -> None:
@@ -93,8 +103,10 @@ class FunctionContext(Held):
         """Whether backward gets zeros (True, the default) or None for outputs that nothing depends on."""
         self._materialize = bool(value)
 
-    def run(self, gradients: Sequence[Any], retain: bool) -> list[Any]:
+    def run(self, gradients: Sequence[Any], retain: bool, node: Any) -> list[Any]:
         """Call the user's backward: the gradients of the outputs in, those of the Tensor inputs out.
+
+        ``node`` is the function's own.
 
         Raises
         ------
@@ -108,7 +120,12 @@ class FunctionContext(Held):
                 zeros(model[0], dtype=model[1]) if g is None and model is not None else g
                 for g, model in zip(gradients, self._models, strict=True)
             ]
-        found = self._function.backward(self, *gradients)
+        self._node = node
+        try:
+            found = self._function.backward(self, *gradients)
+        finally:
+            # It holds the row, and the row this context.
+            self._node = None
         if not isinstance(found, tuple):
             found = (found,)
         n = len(self.needs_input_grad)
@@ -270,11 +287,20 @@ def _recorded(
         replaced[id(x)] = new
         found.append(new)
     # A saved output would keep its own node alive for ever: what is kept is the same memory without it.
-    ctx._saved = tuple(
-        x.detach() if x is not None and any(x is y for y in replaced.values()) else x
-        for x in ctx._saved
-    )
+    numbers = {id(y): i for i, y in enumerate(found)}
+    kept = {id(y) for y in replaced.values()}
+    ctx._outputs_saved = {i: numbers[id(x)] for i, x in enumerate(ctx._saved) if id(x) in kept}
+    ctx._saved = tuple(x.detach() if id(x) in kept else x for x in ctx._saved)
     return tuple(found)
+
+
+def _reattached(x: Tensor, node: Any, number: int, count: int) -> Tensor:
+    """A saved output that is again the output of its function's node."""
+    found = x.detach()
+    call(entry.output, OUTPUT.number, 0, found, number, node)
+    if count > 1:
+        entry.hold(call(entry.node, found), Output(number, count), col.F_PYTHON, 1)
+    return found
 
 
 def _flows(ctx: FunctionContext, x: Any) -> bool:
@@ -285,15 +311,37 @@ def _flows(ctx: FunctionContext, x: Any) -> bool:
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a backward whose own operations are not to be differentiated."""
+    """Mark a backward whose own operations are not to be differentiated: a second backward raises."""
 
     @functools.wraps(backward)
     def wrapper(ctx: Any, *gradients: Any) -> Any:
+        from jitgrad.tensor import Tensor
+
         recording = grad_mode()
         set_grad_mode(False)
         try:
-            return backward(ctx, *gradients)
+            found = backward(ctx, *gradients)
         finally:
             set_grad_mode(recording)
+        sources = [g for g in gradients if isinstance(g, Tensor) and g.requires_grad]
+        if not recording or not sources:
+            return found
+        outputs = found if isinstance(found, tuple) else (found,)
+        outputs = tuple(_Once.apply(g, *sources) if isinstance(g, Tensor) else g for g in outputs)
+        return outputs if isinstance(found, tuple) else outputs[0]
 
     return wrapper
+
+
+class _Once(Function):
+    """Stands above a gradient that can't be differentiated, and says so when somebody tries."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Any, *sources: Any) -> Any:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )

@@ -118,11 +118,4 @@ def register_post_accumulate(tensor: Tensor, hook: Callable[..., Any]) -> Remova
 def register_on_node(node: Any, kind: str, hook: Callable[..., Any]) -> RemovableHandle:
     """See `Node.register_hook` and `Node.register_prehook`."""
     _callable(hook)
-    held = entry.held(node)
-    is_function = held is not None and hasattr(type(held), "run")
-    if kind == "after" and not is_function and entry.node_word(node, col.OP) != col.LEAF:
-        raise NotImplementedError(
-            "register_hook on the node of a built-in op is not there yet; use register_prehook, or"
-            " Tensor.register_hook on the inputs"
-        )
     return RemovableHandle(held_by(node), kind, hook)

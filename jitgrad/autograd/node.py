@@ -83,13 +83,7 @@ class Node:
         return entry.node_word(self._capsule, col.SEQ)
 
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; it may replace the former.
-
-        Raises
-        ------
-        NotImplementedError
-            For a node that is neither a leaf's nor a custom function's.
-        """
+        """Have ``hook(grad_inputs, grad_outputs)`` called after the node ran; it may replace the former."""
         from jitgrad.autograd.hooks import register_on_node
 
         return register_on_node(self._capsule, "after", hook)

@@ -12,6 +12,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import call, entry
 from jitgrad.errors import sizes
+from jitgrad.ops import recipe
 
 if TYPE_CHECKING:
     from jitgrad.autograd.hooks import Held
@@ -33,23 +34,39 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
         # Marked by somebody who only looks on.
         return (entry.resume, context, contexts.HOOKED)
     if gradient is not None and (held.gradient or held.before):
-        gradient = _before(held, gradient)
+        gradient = hooked(held, gradient)
         call(entry.replace, context, gradient)
     if isinstance(held, FunctionContext):
         if not call(entry.settle_row, context):
             return (entry.resume, context, contexts.DONE)
         outputs = stash.pop(entry.node_word(node, col.SEQ), None) or [gradient]
-        return (entry.send, context, *held.run(outputs, retain))
+        return (entry.send, context, *held.run(outputs, retain, node))
     if isinstance(held, Output):
         return _set_aside(held, gradient, node, context, stash)
     if entry.node_word(node, col.OP) == col.LEAF:
         if call(entry.settle_leaf, context):
-            _after_leaf(held, gradient, node)
+            after_leaf(held, gradient, node)
         return (entry.resume, context, contexts.DONE)
+    if held.after and gradient is not None:
+        if not call(entry.settle_row, context):
+            return (entry.resume, context, contexts.DONE)
+        return (entry.send, context, *vjp(node, gradient, held))
     return (entry.resume, context, contexts.HOOKED)
 
 
-def _before(held: Held, gradient: Tensor) -> Tensor:
+def vjp(node: Any, gradient: Tensor, held: Held | None) -> Gradients:
+    """The gradients of the inputs of a built-in op's row, after the hooks that may replace them."""
+    found = tuple(recipe.run(recipe.Step(node), gradient))
+    if held is not None:
+        for hook in list((held.after or {}).values()):
+            changed = hook(found, (gradient,))
+            if changed is not None:
+                found = changed if isinstance(changed, tuple) else (changed,)
+        found = tuple(fitted(node, found))
+    return found
+
+
+def hooked(held: Held, gradient: Tensor) -> Tensor:
     """The gradient after the hooks that may replace it."""
     for hook in list((held.gradient or {}).values()):
         gradient = replaced(hook, gradient, hook(gradient))
@@ -61,7 +78,8 @@ def _before(held: Held, gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
+def after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
+    """Call the hooks of a leaf whose gradient has been accumulated."""
     for hook in list((held.after or {}).values()):
         hook((), (gradient,))
     if held.accumulated:
@@ -78,7 +96,9 @@ def _set_aside(
     function = entry.node_input(node, 0)
     if function is not None and gradient is not None:
         gradients = stash.setdefault(entry.node_word(function, col.SEQ), [None] * held.count)
-        gradients[held.number] = gradient
+        # Twice, where the output was also saved: backward's own use of it is another row.
+        before = gradients[held.number]
+        gradients[held.number] = gradient if before is None else before + gradient
     return (entry.resume, context, contexts.DONE)
 
 
@@ -109,7 +129,7 @@ def _hook_name(hook: Any) -> str:
     return repr(getattr(hook, "__name__", type(hook).__name__))
 
 
-def fitted(context: int, gradients: Gradients) -> list[Tensor | None]:
+def fitted(node: Any, gradients: Gradients) -> list[Tensor | None]:
     """The gradients that a function returned, in the shapes and dtypes of its inputs.
 
     Raises
@@ -119,7 +139,6 @@ def fitted(context: int, gradients: Gradients) -> list[Tensor | None]:
     """
     from jitgrad.tensor import Tensor
 
-    _, _, node = call(entry.stopped, context)
     found: list[Tensor | None] = []
     for i, gradient in enumerate(gradients):
         below = None if gradient is None else entry.node_input(node, i)
@@ -135,8 +154,8 @@ def fitted(context: int, gradients: Gradients) -> list[Tensor | None]:
 
 
 def _fitted(gradient: Tensor, below: Any, i: int) -> Tensor:
-    ndim = entry.node_word(below, col.NDIM)
-    shape = tuple(entry.node_word(below, col.SHAPE + d) for d in range(ndim))
+    shape = recipe.shape_of(below)
+    ndim = len(shape)
     have = tuple(gradient.shape)
     lead = len(have) - ndim
     if have != shape:
@@ -145,8 +164,7 @@ def _fitted(gradient: Tensor, below: Any, i: int) -> Tensor:
                 f"Function returned an invalid gradient at index {i} - got {sizes(have)} but"
                 f" expected shape compatible with {sizes(shape)}"
             )
-        ones = [d + lead for d, n in enumerate(shape) if n == 1]
-        gradient = gradient.sum((*range(lead), *ones)).reshape(shape)
+        gradient = recipe.sum_to(gradient, shape)
     code = entry.node_word(below, col.DTYPE)
     from jitgrad.dtypes import ALL
 

@@ -40,6 +40,7 @@ from jitgrad.kernels.lowlevel import (
 )
 from jitgrad.kernels.reading import clear, dense, done
 from jitgrad.kernels.scalars import environment
+from jitgrad.ops.loss_formulas import BCE, BCE_LOGITS, HUBER, L1, MSE, SMOOTH_L1, Formulas
 
 Kernel = Callable[[Any, Any], Any]
 Maker = Callable[[int], Kernel]
@@ -188,40 +189,22 @@ def _backward(text: str, weighted: bool) -> Maker:
 
 
 def _loss(
-    value: str, dx: str, dz: str, *, weighted: bool = False, unit: bool = False
+    loss: Formulas, *, weighted: bool = False, unit: bool = False
 ) -> tuple[Maker, Maker, Maker]:
     """A loss and its gradients in the input and in the target."""
-    return _forward(value, weighted, unit), _backward(dx, weighted), _backward(dz, weighted)
+    return (
+        _forward(loss.value, weighted, unit),
+        _backward(loss.dx, weighted),
+        _backward(loss.dz, weighted),
+    )
 
 
-mse, mse_dx, mse_dz = _loss("(x - z) * (x - z)", "2 * (x - z)", "2 * (z - x)")
-l1, l1_dx, l1_dz = _loss("abs(x - z)", "sign(x - z)", "sign(z - x)")
-smooth_l1, smooth_l1_dx, smooth_l1_dz = _loss(
-    "d = abs(x - z); where(d < k, 0.5 * d * d / k, d - 0.5 * k)",
-    "minimum(maximum((x - z) / k, -1), 1)",
-    "minimum(maximum((z - x) / k, -1), 1)",
-)
-huber, huber_dx, huber_dz = _loss(
-    "d = abs(x - z); where(d <= k, 0.5 * d * d, k * (d - 0.5 * k))",
-    "minimum(maximum(x - z, -k), k)",
-    "minimum(maximum(z - x, -k), k)",
-)
-# Logarithms are held above -100 and the slope's denominator above 1e-12, as PyTorch does, so that a
-# probability of 0 or 1 gives neither an infinity nor a NaN.
-bce, bce_dx, bce_dz = _loss(
-    "((z - 1) * maximum(log1p(-x), -100) - z * maximum(log(x), -100)) * u",
-    "(x - z) / maximum((1 - x) * x, 1e-12) * u",
-    "(maximum(log1p(-x), -100) - maximum(log(x), -100)) * u",
-    weighted=True,
-    unit=True,
-)
-# log(1 + exp(-x)) = log1p(exp(-abs(x))) + max(-x, 0), which does not overflow.
-bce_logits, bce_logits_dx, bce_logits_dz = _loss(
-    "s = log1p(exp(-abs(x))) + maximum(-x, 0); ((1 - z) * x + ((v - 1) * z + 1) * s) * u",
-    "(sigmoid(x) * ((v - 1) * z + 1) - v * z) * u",
-    "s = log1p(exp(-abs(x))) + maximum(-x, 0); ((v - 1) * s - x) * u",
-    weighted=True,
-)
+mse, mse_dx, mse_dz = _loss(MSE)
+l1, l1_dx, l1_dz = _loss(L1)
+smooth_l1, smooth_l1_dx, smooth_l1_dz = _loss(SMOOTH_L1)
+huber, huber_dx, huber_dz = _loss(HUBER)
+bce, bce_dx, bce_dz = _loss(BCE, weighted=True, unit=True)
+bce_logits, bce_logits_dx, bce_logits_dz = _loss(BCE_LOGITS, weighted=True)
 
 
 # ---------------------------------------------------------------- negative log-likelihood

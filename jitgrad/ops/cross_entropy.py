@@ -10,6 +10,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena.engine import Fault, entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
+from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
 from jitgrad.ops.reductions import LOG_SOFTMAX, log_softmax
 from jitgrad.ops.table import KERNEL, Op, register
 
@@ -303,3 +304,22 @@ def _smoothed(
             picked = weight.detach()[target.masked_fill(ignored, 0)]
             smooth = smooth / picked.masked_fill(ignored, 0.0).sum()
     return sharp * (1 - smoothing) + smooth * (smoothing / input.shape[d])
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+@recipe(NLL, NLL_PLACES)
+def _nll_recipe(step: Step, g: Tensor) -> Gradients:
+    shape = step.input_shape(0)
+    d = 0 if len(shape) == 1 else 1
+    target = step.saved(1).reshape([*shape[:d], 1, *shape[d + 1 :]])
+    ignored = target == step.integer(0)
+    target = target.masked_fill(ignored, 0)
+    how = step.integer(1)
+    share = -g if how else -g.reshape(target.shape)
+    if how == MEAN:
+        share = share / step.real(3)
+    share = share.expand(target.shape)
+    if step.inputs == 3:
+        share = share * step.saved(2).detach()[target]
+    share = share.masked_fill(ignored, 0.0)
+    return (zeros(shape, g.dtype).scatter_add(d, target, share), None, None)

@@ -5,13 +5,16 @@ The kernels are in `jitgrad.kernels.indexing`.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.operands import in_place, index_op, int64_index, is_tensor, number_like
 from jitgrad.ops.products import broadcast_shapes
+from jitgrad.ops.recipe import EMBED, Gradients, Step, recipe, zeros
 from jitgrad.ops.table import Op
 from jitgrad.ops.views import expand, reshape, wrap_dim
 
@@ -220,3 +223,36 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 scatter_ = in_place(scatter)
 scatter_add_ = in_place(scatter_add)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+@recipe(GATHER)
+def _gather_recipe(step: Step, g: Tensor) -> Gradients:
+    base = zeros(step.input_shape(0), g.dtype)
+    return (scatter_add(base, step.integer(0), step.saved(1), g), None)
+
+
+@recipe(SCATTER, SCATTER_VALUE)
+def _scatter_recipe(step: Step, g: Tensor) -> Gradients:
+    d, index = step.integer(0), step.saved(1)
+    return (scatter(g, d, index, 0.0) if step.wants(0) else None, None, _of_source(step, g))
+
+
+@recipe(SCATTER_ADD)
+def _scatter_add_recipe(step: Step, g: Tensor) -> Gradients:
+    return (g, None, _of_source(step, g))
+
+
+def _of_source(step: Step, g: Tensor) -> Tensor | None:
+    """The gradient of what was scattered, of which places beyond the index were not read."""
+    if step.op is SCATTER_VALUE or not step.wants(2):
+        return None
+    picked = gather(g, step.integer(0), step.saved(1))
+    shape, have = step.input_shape(2), entry.shape(picked)
+    if have == shape:
+        return picked
+    if 0 in have:
+        return zeros(shape, g.dtype)
+    strides = [prod(shape[d + 1 :]) for d in range(len(shape))]
+    strides += [0] * (col.MAX_DIMS - len(strides))
+    return record.explicit(EMBED, (picked,), shape, (*strides, 0))

@@ -33,12 +33,15 @@ from jitgrad.ops.picking import (
     index_copy_,
     index_fill,
     index_fill_,
+    index_recipe,
     index_select,
     masked_select,
     nonzero,
+    put_recipe,
     repeat_interleave,
     take,
 )
+from jitgrad.ops.recipe import recipe
 from jitgrad.ops.subscripts import Blocks, Found, blocks, parse, sliced, tensor_index, too_many
 from jitgrad.ops.table import KERNEL, Op, register
 from jitgrad.ops.views import ALIAS, SELECT, expand, reshape
@@ -87,6 +90,8 @@ INDEX_PUT = register(
         (2, 0, 2),
     )
 )
+recipe(INDEX)(index_recipe)
+recipe(INDEX_PUT)(put_recipe)
 #: Writes into the memory of its first input; what it returns means nothing.
 INDEX_PUT_ = register(Op("index_put_", "IndexPut", KERNEL, 3, _KERNELS + "index_put_"))
 

@@ -13,6 +13,7 @@ from jitgrad.errors import sizes
 from jitgrad.ops import record, views
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.promotion import result_type
+from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
 from jitgrad.ops.table import KERNEL, Op, register
 
 if TYPE_CHECKING:
@@ -361,3 +362,55 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     [[0.0, 1.0], [0.0, 0.0]]
     """
     return _triangle(TRIU, input, diagonal)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+@recipe(CAT)
+def _cat_recipe(step: Step, g: Tensor) -> Gradients:
+    d, start = step.integer(0), 0
+    found: list[Tensor | None] = []
+    for i in range(step.inputs):
+        shape = step.input_shape(i)
+        # PyTorch's legacy: a tensor of shape [0] takes up no place among others.
+        n = shape[d] if len(shape) == g.ndim else 0
+        part = g.narrow(d, start, n)
+        found.append(part if entry.shape(part) == shape else part.reshape(shape))
+        start += n
+    return found
+
+
+@recipe(STACK)
+def _stack_recipe(step: Step, g: Tensor) -> Gradients:
+    return g.unbind(step.integer(0))
+
+
+@recipe(FLIP)
+def _flip_recipe(step: Step, g: Tensor) -> Gradients:
+    mask = step.integer(0)
+    dims = [d for d in range(g.ndim) if mask & (1 << d)]
+    return (flip(g, dims) if dims else g,)
+
+
+@recipe(ROLL)
+def _roll_recipe(step: Step, g: Tensor) -> Gradients:
+    d, shift = step.integer(0), step.integer(1)
+    return (roll(g, -shift, None if d < 0 else d),)
+
+
+@recipe(REPEAT)
+def _repeat_recipe(step: Step, g: Tensor) -> Gradients:
+    shape = step.input_shape(0)
+    have = entry.shape(g)
+    if 0 in have:
+        return (zeros(shape, g.dtype),)
+    lead = len(have) - len(shape)
+    split: list[int] = []
+    for total, n in zip(have, (1,) * lead + shape, strict=True):
+        split += [total // n, n]
+    # The last step drops the dims that were added in front, which now have size 1.
+    return (g.reshape(split).sum(list(range(0, len(split), 2))).reshape(shape),) if split else (g,)
+
+
+@recipe(TRIL, TRIU)
+def _triangle_recipe(step: Step, g: Tensor) -> Gradients:
+    return (_triangle(step.op, g, step.integer(0)),)

@@ -6,14 +6,17 @@ Those of classification are in `jitgrad.ops.cross_entropy`.
 from __future__ import annotations
 
 import warnings
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry, header
-from jitgrad.ops import record
+from jitgrad.ops import loss_formulas, record
 from jitgrad.ops.cross_entropy import MEAN, cross_entropy, nll_loss, reduction_code
+from jitgrad.ops.loss_formulas import Formulas
 from jitgrad.ops.products import broadcast_shapes
 from jitgrad.ops.promotion import result_type
+from jitgrad.ops.recipe import Gradients, Recipe, Step, evaluate, recipe
 from jitgrad.ops.table import KERNEL, Op, register
 from jitgrad.ops.views import expand
 
@@ -332,3 +335,34 @@ def binary_cross_entropy_with_logits(
         dtype = result_type(*inputs)
         inputs = [other.to(dtype) for other in inputs]
     return _record(BCE_LOGITS, inputs, how, extras=extras)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+def _loss_recipe(loss: Formulas) -> Recipe:
+    def recipe_of(step: Step, g: Tensor) -> Gradients:
+        values: dict[str, Any] = {"x": step.saved(0), "z": step.saved(1), "u": 1.0, "v": 1.0}
+        how, values["k"], extras = step.integer(0), step.real(1), step.integer(2)
+        if extras & 1:
+            values["u"] = step.saved(2)
+        if extras & 2:
+            values["v"] = step.saved(3 if extras & 1 else 2)
+        if how == MEAN:
+            g = g / prod(step.input_shape(0)) if prod(step.input_shape(0)) else g
+        slopes = (loss.dx, loss.dz)
+        return [
+            g * evaluate(slope, values, values["x"]) if step.wants(i) else None
+            for i, slope in enumerate(slopes)
+        ]
+
+    return recipe_of
+
+
+for _op, _formulas in {
+    MSE: loss_formulas.MSE,
+    L1: loss_formulas.L1,
+    SMOOTH_L1: loss_formulas.SMOOTH_L1,
+    HUBER: loss_formulas.HUBER,
+    BCE: loss_formulas.BCE,
+    BCE_LOGITS: loss_formulas.BCE_LOGITS,
+}.items():
+    recipe(_op)(_loss_recipe(_formulas))

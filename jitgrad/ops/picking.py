@@ -23,7 +23,8 @@ from jitgrad.ops.operands import (
     number_like,
 )
 from jitgrad.ops.products import broadcast_shapes
-from jitgrad.ops.table import Op
+from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
+from jitgrad.ops.table import BY_NAME, Op
 from jitgrad.ops.views import expand, flatten, unbind, unsqueeze, wrap_dim
 
 if TYPE_CHECKING:
@@ -404,3 +405,65 @@ def repeat_interleave(
 index_add_ = in_place(index_add)
 index_copy_ = in_place(index_copy)
 index_fill_ = in_place(index_fill)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+def _positions(step: Step) -> Tensor:
+    """Positions along the picked dim, none of them negative."""
+    found = step.saved(1).reshape(-1)
+    if not step.integer(4):
+        return found
+    return record.pointwise(BY_NAME["where"], found < 0, found + step.integer(1), found)
+
+
+def _added(step: Step, g: Tensor, positions: Tensor) -> Tensor:
+    a, k, n, b = (step.integer(i) for i in range(4))
+    base = zeros((a, k, b), g.dtype)
+    return index_add(base, 1, positions, g.reshape(a, n, b)).reshape(step.input_shape(0))
+
+
+def _picked(step: Step, g: Tensor) -> Tensor:
+    a, k, n, b = (step.integer(i) for i in range(4))
+    found = index_select(g.reshape(a, k, b), 1, _positions(step))
+    shape = step.input_shape(2)
+    # One element that was put everywhere gets the sum.
+    return found.sum().reshape(shape) if prod(shape) == 1 else found.reshape(shape)
+
+
+@recipe(INDEX_SELECT, TAKE, MASKED_SELECT)
+def index_recipe(step: Step, g: Tensor) -> Gradients:
+    """The gradient goes back to where it was picked."""
+    return (_added(step, g, _positions(step)), None)
+
+
+@recipe(EMBEDDING)
+def _embedding_recipe(step: Step, g: Tensor) -> Gradients:
+    positions = _positions(step)
+    k, n, b = step.integer(1), step.integer(2), step.integer(3)
+    padding, by_frequency = step.integer(5), step.integer(6)
+    rows = g.reshape(n, b)
+    if by_frequency:
+        ones = zeros((n,), g.dtype) + 1
+        counts = index_add(zeros((k,), g.dtype), 0, positions, ones)
+        rows = rows / index_select(counts, 0, positions).unsqueeze(1)
+    if padding >= 0:
+        rows = rows.masked_fill((positions == padding).unsqueeze(1), 0.0)
+    return (index_add(zeros((k, b), g.dtype), 0, positions, rows), None)
+
+
+@recipe(INDEX_ADD)
+def _index_add_recipe(step: Step, g: Tensor) -> Gradients:
+    source = _picked(step, g) * step.real(5) if step.wants(2) else None
+    return (g, None, source)
+
+
+@recipe(INDEX_FILL, INDEX_COPY)
+def put_recipe(step: Step, g: Tensor) -> Gradients:
+    """Where something was put (and not added), the old value gets no gradient, and what was put gets it."""
+    x = None
+    if step.wants(0):
+        a, k, b = step.integer(0), step.integer(1), step.integer(3)
+        added = bool(step.integer(5))
+        x = g if added else index_fill(g.reshape(a, k, b), 1, _positions(step), 0.0)
+        x = x.reshape(step.input_shape(0))
+    return (x, None, _picked(step, g) if step.wants(2) else None)

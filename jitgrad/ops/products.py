@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.dtypes import dtype
 from jitgrad.errors import sizes
 from jitgrad.ops import record
+from jitgrad.ops.recipe import Gradients, Step, recipe, sum_to
 from jitgrad.ops.table import KERNEL, Op, register
 
 if TYPE_CHECKING:
@@ -267,3 +268,53 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
                 )
         result = [m if n == 1 else n for n, m in zip(left, right, strict=True)]
     return tuple(result)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+@recipe(MM, BMM)
+def _mm_recipe(step: Step, g: Tensor) -> Gradients:
+    return (
+        matmul(g, step.saved(1).transpose(-1, -2)) if step.wants(0) else None,
+        matmul(step.saved(0).transpose(-1, -2), g) if step.wants(1) else None,
+    )
+
+
+@recipe(MV)
+def _mv_recipe(step: Step, g: Tensor) -> Gradients:
+    return (
+        outer(g, step.saved(1)) if step.wants(0) else None,
+        mv(step.saved(0).t(), g) if step.wants(1) else None,
+    )
+
+
+@recipe(DOT)
+def _dot_recipe(step: Step, g: Tensor) -> Gradients:
+    return (
+        g * step.saved(1) if step.wants(0) else None,
+        g * step.saved(0) if step.wants(1) else None,
+    )
+
+
+@recipe(ADDMM)
+def _addmm_recipe(step: Step, g: Tensor) -> Gradients:
+    beta, alpha = step.real(0), step.real(1)
+    scaled = g if alpha == 1 else g * alpha
+    return (
+        sum_to(g if beta == 1 else g * beta, step.input_shape(0)) if step.wants(0) else None,
+        mm(scaled, step.saved(2).t()) if step.wants(1) else None,
+        mm(step.saved(1).t(), scaled) if step.wants(2) else None,
+    )
+
+
+@recipe(LINEAR)
+def _linear_recipe(step: Step, g: Tensor) -> Gradients:
+    found: list[Tensor | None] = [None] * step.inputs
+    if step.wants(0):
+        found[0] = matmul(g, step.saved(1))
+    rows = g.reshape(prod(g.shape[:-1]), g.shape[-1])
+    if step.wants(1):
+        x = step.saved(0)
+        found[1] = mm(rows.t(), x.reshape(prod(x.shape[:-1]), x.shape[-1]))
+    if step.inputs == 3 and step.wants(2):
+        found[2] = rows.sum(0)
+    return found

@@ -18,6 +18,7 @@ from jitgrad.arena import columns as col
 from jitgrad.errors import sizes
 from jitgrad.kernels import formula
 from jitgrad.ops import record
+from jitgrad.ops.recipe import Gradients, Step, along, lane_dims, lane_size, recipe, zeros
 from jitgrad.ops.table import KERNEL, LANES, Op, register
 from jitgrad.ops.views import wrap_dim
 
@@ -391,3 +392,93 @@ def log_softmax(input: Tensor, dim: int | None = None, dtype: dtypes.dtype | Non
 def cumsum(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
     """Running sum along a dim; integers in int64."""
     return record.lanes(CUMSUM, _floating(input, dtype), dim)
+
+
+# ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
+@recipe(PROD)
+def _prod_recipe(step: Step, g: Tensor) -> Gradients:
+    x = step.saved(0)
+    dims = lane_dims(step)
+    kept = [d for d in range(x.ndim) if d not in dims]
+    lanes_last = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
+    # The product of the others, which also where something is 0 is right and can be differentiated.
+    n = lanes_last.shape[-1]
+    from jitgrad.creation import eye
+
+    others = lanes_last.unsqueeze(-2).expand(*lanes_last.shape[:-1], n, n)
+    others = others.masked_fill(eye(n, dtype=dtypes.bool), 1.0)
+    slope = record.lanes(PROD, others, -1)
+    order = [*kept, *dims]
+    slope = slope.reshape([x.shape[d] for d in order])
+    return (along(step, g) * slope.permute(*(order.index(d) for d in range(x.ndim))),)
+
+
+@recipe(AMAX, AMIN, MAX, MIN)
+def _extreme_recipe(step: Step, g: Tensor) -> Gradients:
+    x = step.saved(0).detach()
+    y = along(step, step.result.detach())
+    # As in PyTorch, NaN counts as equal to NaN.
+    mask = ((x == y) | ((x != x) & (y != y))).to(g.dtype)
+    dims = lane_dims(step)
+    share = mask / mask.sum(dims, True) if dims else mask
+    return (along(step, g) * share,)
+
+
+@recipe(VAR, STD)
+def _spread_recipe(step: Step, g: Tensor) -> Gradients:
+    x, dims = step.saved(0), lane_dims(step)
+    over = lane_size(step) - step.real(col.A_FIRST)
+    centred = x - x.mean(dims, True) if dims else x - x
+    # PyTorch divides by zero here, where there are no degrees of freedom.
+    factor = along(step, g) * (2.0 / over if over else math.inf)
+    if step.op is STD:
+        y = along(step, step.result)
+        factor = (factor / (y * 2)).masked_fill(y == 0, 0.0)
+    return (factor * centred,)
+
+
+@recipe(NORM)
+def _norm_recipe(step: Step, g: Tensor) -> Gradients:
+    x, p = step.saved(0), step.real(col.A_FIRST)
+    y, g = along(step, step.result), along(step, g)
+    if p == 0:
+        return (zeros(x.shape, x.dtype),)
+    if p == 1:
+        return (g * x.sign(),)
+    if p == 2:
+        return (x * (g / y).masked_fill(y == 0, 0.0),)
+    if math.isinf(p):
+        most = (x.abs() == y).to(g.dtype)
+        dims = lane_dims(step)
+        share = most / most.sum(dims, True) if dims else most
+        return (x.sign() * (g * share.detach()),)
+    slope = (x.sign() * x.abs() ** (p - 1)).masked_fill((x == 0) if p < 2 else (y == 0), 0.0)
+    return (slope * (g / y ** (p - 1)).masked_fill(y == 0, 0.0),)
+
+
+@recipe(SOFTMAX)
+def _softmax_recipe(step: Step, g: Tensor) -> Gradients:
+    y = step.result
+    product = g * y
+    return (product - y * product.sum(lane_dims(step), True) if y.ndim else product - product,)
+
+
+@recipe(LOG_SOFTMAX)
+def _log_softmax_recipe(step: Step, g: Tensor) -> Gradients:
+    y = step.result
+    total = g.sum(lane_dims(step), True) if y.ndim else g
+    return (g - y.exp() * total,)
+
+
+@recipe(CUMSUM)
+def _cumsum_recipe(step: Step, g: Tensor) -> Gradients:
+    if not g.ndim:
+        return (g,)
+    (d,) = lane_dims(step)
+    return (g.flip(d).cumsum(d).flip(d),)
+
+
+@recipe(*TAKE_EXTREME.values())
+def _take_extreme_recipe(step: Step, g: Tensor) -> Gradients:
+    shape = step.input_shape(0)
+    return (zeros(shape, g.dtype).scatter_add(step.integer(0), step.saved(1), g), None)
