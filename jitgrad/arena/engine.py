@@ -20,7 +20,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.contexts import DONE
 from jitgrad.kernels import cache, loader
-from jitgrad.ops.table import OPS
+from jitgrad.ops.table import OPS, VIEW
 from jitgrad.ops.table import words as op_words
 
 
@@ -134,7 +134,10 @@ entry: Any = _Entries()
 
 
 def _load_core() -> None:
-    addresses = _loaded("core", _build_core)
+    # The numbers of these ops are constants in the compiled core.
+    known = (op for op in OPS if op.family == VIEW or op.node == "ToCopy")
+    name = "core " + " ".join(f"{op.name}={op.number}" for op in known)
+    addresses = _loaded(name, _build_core)
     capsule_new = ctypes.pythonapi.PyCapsule_New
     capsule_new.restype = ctypes.py_object
     capsule_new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)

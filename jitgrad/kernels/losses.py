@@ -28,6 +28,7 @@ from jitgrad.arena.columns import (
 from jitgrad.arena.rows import data_of, input_at, row_at
 from jitgrad.dtypes import int64 as _int64
 from jitgrad.kernels import formula
+from jitgrad.kernels.loss_formulas import BCE, BCE_LOGITS, HUBER, L1, MSE, SMOOTH_L1, Formulas
 from jitgrad.kernels.lowlevel import (
     OPTIONS,
     POINTERS,
@@ -40,7 +41,6 @@ from jitgrad.kernels.lowlevel import (
 )
 from jitgrad.kernels.reading import clear, dense, done
 from jitgrad.kernels.scalars import environment
-from jitgrad.ops.loss_formulas import BCE, BCE_LOGITS, HUBER, L1, MSE, SMOOTH_L1, Formulas
 
 Kernel = Callable[[Any, Any], Any]
 Maker = Callable[[int], Kernel]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry, header
-from jitgrad.ops import loss_formulas, record
+from jitgrad.kernels import loss_formulas
+from jitgrad.kernels.loss_formulas import Formulas
+from jitgrad.ops import record
 from jitgrad.ops.cross_entropy import MEAN, cross_entropy, nll_loss, reduction_code
-from jitgrad.ops.loss_formulas import Formulas
 from jitgrad.ops.products import broadcast_shapes
 from jitgrad.ops.promotion import result_type
 from jitgrad.ops.recipe import Gradients, Recipe, Step, evaluate, recipe

@@ -6,7 +6,7 @@ its place in ``OPS``; the arena and the kernel tables know it by that number onl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jitgrad.arena import columns as col
 
@@ -62,7 +62,7 @@ class Op:
     bits: int = 0
     aliases: int = 0
     result: int = -1
-    number: int = -1
+    number: int = field(default=-1, repr=False)  # no part of the name of a compiled kernel
 
     @property
     def differentiable(self) -> int:

@@ -1,5 +1,6 @@
 """The disk cache: damage, folders of others, several processes, edits, a warm start without Numba."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import jitgrad
 from jitgrad.kernels import cache
+from jitgrad.ops.table import BY_NAME
 
 FIRST_GRADIENT = """
 import sys
@@ -108,7 +110,7 @@ def test_what_is_written_is_read(monkeypatch, tmp_path):
     assert cache.read("another") is None
 
 
-def test_an_edit_of_any_source_changes_every_name(monkeypatch, tmp_path):
+def test_an_edit_of_an_engine_source_changes_every_name(monkeypatch, tmp_path):
     package = tmp_path / "jitgrad"
     shutil.copytree(Path(jitgrad.__file__).parent, package)
     script = "from jitgrad.kernels import cache; print(cache.key('core'))"
@@ -124,8 +126,34 @@ def test_an_edit_of_any_source_changes_every_name(monkeypatch, tmp_path):
     before = key()
     assert key() == before
     with open(package / "ops" / "pointwise.py", "a") as file:
-        file.write("\n# an edit\n")
-    assert key() != before
+        file.write("\n# an edit of what no other op's code follows from\n")
+    assert key() == before
+    for source in ("kernels/lanes.py", "arena/rows.py", "ops/table.py"):
+        with open(package / source, "a") as file:
+            file.write("\n# an edit\n")
+        assert key() != before
+        before = key()
+
+
+def test_the_name_of_a_kernel_holds_its_formulas_but_not_its_number():
+    op = BY_NAME["exp"]
+    assert repr(dataclasses.replace(op, vjps=("g",))) != repr(op)
+    assert repr(dataclasses.replace(op, forward="x")) != repr(op)
+    assert repr(dataclasses.replace(op, number=op.number + 1)) == repr(op)
+
+
+def test_compiled_code_takes_from_the_ops_only_what_names_hold():
+    root = Path(jitgrad.__file__).parent
+    allowed = {
+        "from jitgrad.ops.table import",
+        "from jitgrad.ops.casts import FIRST_CAST",
+        "from jitgrad.ops import views as ops",
+        "from jitgrad.ops.build import kernels_of",
+    }
+    for path in [*root.glob("arena/*.py"), *root.glob("kernels/*.py")]:
+        for line in path.read_text().splitlines():
+            if "import" in line and "jitgrad.ops" in line:
+                assert any(line.strip().startswith(a) for a in allowed), f"{path.name}: {line}"
 
 
 def test_processes_that_start_together_share_the_folder(warm, tmp_path):
