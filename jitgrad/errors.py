@@ -231,6 +231,22 @@ def _index(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return IndexError(f"index {b} is out of bounds for dimension {a} with size {c}")
 
 
+def _fit(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    param, state, keys = args[4][a], args[5], args[6]
+    other = param.grad if b == col.NONE else state[param][keys[b]]
+    what = f"parameter {a} of the group, {param.dtype} {sizes(param.shape)}"
+    name = "gradient" if b == col.NONE else f"state {keys[b]!r}"
+    if c:
+        return TypeError(f"the {name} of {what} must be a Tensor, not {type(other).__name__}")
+    return RuntimeError(
+        f"the {name} of {what} is {other.dtype} {sizes(other.shape)}: its size must match the size of"
+        " the parameter, and its dtype too"
+        if b == col.NONE or b < args[7]
+        else f"the {name} of {what} must be one floating point number, not {other.dtype}"
+        f" {sizes(other.shape)}"
+    )
+
+
 _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_BROADCAST: _broadcast,
     col.X_MEMORY: _memory,
@@ -252,6 +268,7 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_ROOT: _root,
     col.X_STALE: _stale,
     col.X_SCALAR: _scalar,
+    col.X_FIT: _fit,
     col.X_NO_GRAD: _no_grad,
     col.X_NOT_SAVED: _not_saved,
 }

@@ -215,7 +215,19 @@ POOL_CLASSES = 192
 H_LANES = H_POOL + POOL_CLASSES  # a permuted shape and strides
 H_ARGS = H_LANES + 2 * MAX_DIMS  # arguments of the kernel in progress
 H_SPLIT = H_ARGS + 32  # arguments of the parallel-for: 3 words
-HEADER_WORDS = H_SPLIT + 8
+H_UPDATE = H_SPLIT + 8  # an optimiser's step: the U_* words below
+HEADER_WORDS = H_UPDATE + 64
+
+# ---------------------------------------------------------------- an optimiser's step (words from H_UPDATE)
+U_CHUNK = 0  # address of updates.update_chunk
+U_CALLS = 1  # steps so far
+U_WRITES = 2  # bit j: the rule writes tensor j
+U_NUMBERS = 4  # the group's numbers, float64 bits
+U_NUMBERS_MAX = 16
+U_SCALARS = 20  # the parameter's 0-dim state, float64 bits
+U_SINGLE = 24  # 1 where that is kept in float32
+U_VALUES = 28  # what the loop reads besides tensors, float64 bits
+U_VALUES_MAX = 24
 
 # ---------------------------------------------------------------- the op table, as kernels see it
 O_FAMILY = 0
@@ -296,6 +308,9 @@ X_GIVE = 28  # a gradient that Python gives does not fit input i
 X_NOT_SAVED = 29  # a value that the row did not save is asked for
 X_NO_GRAD = 30  # an input to be differentiated does not require grad
 X_NO_ROOM = 31  # a row that can't become a function's output
+X_STATE = 40  # an optimiser's parameter has no state of that name
+X_RULE = 41  # an update rule is not loaded for a dtype
+X_FIT = 42  # a gradient or state does not fit its parameter
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -7,6 +7,7 @@ few is a use after free before it happens.  Freed buffers are filled with NaN by
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,17 @@ def check() -> None:
     >>> x = jitgrad.ones(3)
     >>> debug.check()
     """
+    # A collection in the middle could free rows that were just counted.
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        _check_all()
+    finally:
+        if was:
+            gc.enable()
+
+
+def _check_all() -> None:
     table, stores = rows(), storages()
     live = np.flatnonzero(table[:, col.GEN] % 2 == 1)
     used = np.flatnonzero(stores[:, col.S_GEN] % 2 == 1)

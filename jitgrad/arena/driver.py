@@ -274,8 +274,8 @@ def drive_range(H, start, stop, thread):
 
 
 @jit
-def split(H, n):
-    """Run the plan on several threads, each a range of whole cache lines."""
+def split(H, n, chunk):
+    """Run the plan on several threads by the C function ``chunk``, each a range of whole cache lines."""
     h = words(H)
     parts = min(h[H_THREADS], h[H_POOL_THREADS])
     # Numba's parallel-for hands out iterations as a pointer that moves by a step: with base 0 and step 1
@@ -284,22 +284,26 @@ def split(H, n):
     h[H_SPLIT + 1] = parts
     h[H_SPLIT + 2] = 1
     args = H + H_SPLIT * 8
-    call8(h[H_PARALLEL], (h[H_CHUNK], args, args + 8, args + 16, H, 0, 1, parts))
+    call8(h[H_PARALLEL], (chunk, args, args + 8, args + 16, H, 0, 1, parts))
     status = 0
     for k in range(parts):
         status |= words(h[H_SCRATCH] + k * SCRATCH)[STATUS]
     return status
 
 
-def chunk(args, dims, steps, H):
-    """Iterations of the parallel-for, called from its threads (without the GIL)."""
+@jit
+def part_start(H, k):
+    """The first element of part ``k`` of the plan."""
     parts = words(H)[H_SPLIT + 1]
     n = words(H + H_PLAN * 8)[P_N]
+    return n if k == parts else n * k // parts // 64 * 64
+
+
+def chunk(args, dims, steps, H):
+    """Iterations of the parallel-for, called from its threads (without the GIL)."""
     first = words(args)[0]
     for k in range(first, first + words(dims)[0]):
-        start = n * k // parts // 64 * 64
-        stop = n if k == parts - 1 else n * (k + 1) // parts // 64 * 64
-        status = drive_range(H, start, stop, k)
+        status = drive_range(H, part_start(H, k), part_start(H, k + 1), k)
         words(words(H)[H_SCRATCH] + k * SCRATCH)[STATUS] = status
     return 0
 
@@ -321,7 +325,7 @@ def drive(H):
         for j in range(plan[P_NIN] + 1):
             plan[P_STRIDES + j * MAX_DIMS] = plan[P_SIZE + j]
     if n >= h[H_PARALLEL_FROM] and h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
-        return split(H, n)
+        return split(H, n, h[H_CHUNK])
     return drive_range(H, 0, n, 0)
 
 

@@ -37,6 +37,7 @@ ENTRIES = {
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
         " function output",
+        "updates": "update clear_grads",
     }.items()
     for name in names.split()
 }
@@ -46,6 +47,7 @@ ROUTINES = {
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
     "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
     "release_node": ("jitgrad.arena.noderefs:release_node", 1, col.H_NODE_DESTRUCTOR),
+    "update_chunk": ("jitgrad.arena.updates:update_chunk", 4, col.H_UPDATE + col.U_CHUNK),
     "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
 }
 
@@ -104,7 +106,7 @@ def _fill_header() -> None:
     header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
 
 
-def _loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]) -> list[int]:
+def loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]) -> list[int]:
     """Addresses of the functions of the unit of that name, from the cache or compiled now."""
     with _lock:
         compiled = cache.read(name)
@@ -137,7 +139,7 @@ def _load_core() -> None:
     # The numbers of these ops are constants in the compiled core.
     known = (op for op in OPS if op.family == VIEW or op.node == "ToCopy")
     name = "core " + " ".join(f"{op.name}={op.number}" for op in known)
-    addresses = _loaded(name, _build_core)
+    addresses = loaded(name, _build_core)
     capsule_new = ctypes.pythonapi.PyCapsule_New
     capsule_new.restype = ctypes.py_object
     capsule_new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -169,7 +171,7 @@ def load_kernel(number: int, dtype: int, which: int) -> None:
 
         return [kernels_of(number, dtype, which)]
 
-    (address,) = _loaded(f"{op!r} {dtype} {which}", build)
+    (address,) = loaded(f"{op!r} {dtype} {which}", build)
     if which == 0:
         table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
     else:

@@ -17,7 +17,6 @@ from jitgrad.arena.columns import (
     H_CLOSED,
     H_FLOAT_TYPE,
     H_LIST,
-    H_LIST_CAP,
     H_NONE,
     LEAF,
     MADE,
@@ -63,6 +62,7 @@ from jitgrad.arena.rows import (
     flush,
     is_contiguous,
     keep,
+    list_room,
     row_at,
     row_new,
 )
@@ -87,7 +87,6 @@ from jitgrad.kernels.lowlevel import (
     new_bool,
     new_float,
     new_int,
-    raw_realloc,
     tuple_new,
     tuple_set,
     words,
@@ -475,13 +474,9 @@ def explicit(self, args, n):
     if not ready(H):
         return failed(H)
     count = as_int(a[3])
-    if count > h[H_LIST_CAP]:
-        block = raw_realloc(h[H_LIST], 2 * count * 8)
-        if block == 0:
-            no_memory(H)
-            return failed(H)
-        h[H_LIST] = block
-        h[H_LIST_CAP] = 2 * count
+    if list_room(H, count) == NONE:
+        no_memory(H)
+        return failed(H)
     rows = words(h[H_LIST])
     for i in range(count):
         r = tensor_row(H, a[4 + i])

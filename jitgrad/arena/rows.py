@@ -17,6 +17,8 @@ from jitgrad.arena.columns import (
     H_BORROWED_BYTES,
     H_CALL,
     H_FLUSHING,
+    H_LIST,
+    H_LIST_CAP,
     H_PENDING,
     H_PENDING_ROWS,
     H_RECORDED,
@@ -135,6 +137,19 @@ def row_new(H):
     p[PASS] = 0
     p[GEN] += 1
     return r
+
+
+@jit
+def list_room(H, n):
+    """Make the header's list hold ``n`` numbers; NONE when memory is out."""
+    h = words(H)
+    if n > h[H_LIST_CAP]:
+        block = raw_realloc(h[H_LIST], 2 * n * 8)
+        if block == 0:
+            return NONE
+        h[H_LIST] = block
+        h[H_LIST_CAP] = 2 * n
+    return 0
 
 
 @jit

@@ -74,6 +74,29 @@ class _TypedNumbers(ast.NodeTransformer):
         return ast.copy_location(cast, node)
 
 
+def names_of(text: str) -> tuple[set[str], set[str]]:
+    """The names that a list of statements reads, and those that it assigns.
+
+    Examples
+    --------
+    >>> read, assigned = names_of("t = x * y; x = x + t")
+    >>> sorted(read), sorted(assigned)
+    (['t', 'x', 'y'], ['t', 'x'])
+    """
+    read: set[str] = set()
+    assigned: set[str] = set()
+    for leaf in ast.walk(ast.parse("; ".join(part.strip() for part in text.split(";")))):
+        if isinstance(leaf, ast.Name):
+            (assigned if isinstance(leaf.ctx, ast.Store) else read).add(leaf.id)
+    return read, assigned
+
+
+def typed_statements(text: str) -> list[str]:
+    """A list of statements as source lines, with every number cast by ``_T``."""
+    body = ast.parse("; ".join(part.strip() for part in text.split(";"))).body
+    return [ast.unparse(ast.fix_missing_locations(_TypedNumbers().visit(s))) for s in body]
+
+
 def typed(text: str) -> tuple[list[str], str]:
     """A formula's statements and expression as source, with every number cast by ``_T``."""
     statements, value = parse(text)
