@@ -5,7 +5,8 @@ and returns the work as a function without arguments, with the values it leaves 
 the same on every call, so results can be compared between libraries before anything is timed.
 
 Families, named as in docs/design.md: A many small ops, B training steps of a perceptron, C one op
-on many elements. Unless noted the work is forward and backward; gradients are set to None in it.
+on many elements, D ops of neural networks. Unless noted the work is forward and backward; gradients
+are set to None in it.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Case:
     by_hand: Callable[[], Prepared] | None = None  # the same in NumPy, gradient written out
     goals: tuple[Goal, ...] = ()
     nodes: int | None = None  # graph nodes in the work, where the time per node is what counts
+    atol: float = 1e-6  # of the greatest magnitude in a result: what a cancellation may leave
 
 
 def gradients(*leaves: Any) -> list[NDArray[Any]]:
@@ -239,6 +241,25 @@ def one_op(T: Namespace, op: str, elements: int) -> Prepared:  # noqa: N803
     return Prepared(run, lambda: gradients(x))
 
 
+CONVOLUTIONS = {"C64_56": (8, 64, 56), "C256_14": (8, 256, 14)}
+
+
+def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:  # noqa: N803
+    """A 3x3 convolution that keeps shape and channels, gradients of input and weight."""
+    shape = (batch, channels, side, side)
+    x = T.tensor(random(*shape), requires_grad=True)
+    scale = (9 * channels) ** -0.5
+    w = T.tensor(random(channels, channels, 3, 3, seed=1, scale=scale), requires_grad=True)
+    weight = T.tensor(random(*shape, seed=2))
+
+    def run() -> None:
+        x.grad = None
+        w.grad = None
+        T.nn.functional.conv2d(x, w, padding=1).backward(weight)
+
+    return Prepared(run, lambda: gradients(x, w))
+
+
 A5_NAMES = {10**2: "A5_100", 10**3: "A5_1k", 10**4: "A5_10k", 10**5: "A5_100k", 10**6: "A5_1M"}
 B1 = {"batch": 32, "inputs": 64, "hidden": 32}
 B2 = {"batch": 128, "inputs": 784, "hidden": 256}
@@ -267,6 +288,11 @@ def all_cases() -> Iterator[Case]:
             goals = (Goal(C_LIMITS[op]),) if elements == 2**20 else ()
             setup = partial(one_op, op=op, elements=elements)
             yield Case(f"C_{op}_{size}", f"{op} on {elements:,} elements", setup, goals=goals)
+    for name, (batch, channels, side) in CONVOLUTIONS.items():
+        setup = partial(convolution, batch=batch, channels=channels, side=side)
+        what = f"3x3 convolution, {batch}x{channels}x{side}x{side}"
+        # PyTorch adds up the weight's gradient in float32: 7e-6 off, where ours is 5e-7.
+        yield Case(f"D_conv_{name}", what, setup, goals=(Goal(1.3),), atol=1e-5)
 
 
 CASES = {case.name: case for case in all_cases()}

@@ -38,7 +38,6 @@ SAMPLE_SECONDS = 0.02
 CASE_SECONDS = 20.0  # a slow case gets fewer rounds, but at least three
 MIN_ROUNDS = 3
 RTOL = 1e-4
-ATOL = 1e-6  # of the greatest magnitude in the array: for results of a cancellation
 
 Libraries = dict[str, Any]  # column: namespace; the first is the candidate, the last is torch
 REFERENCE = "torch"
@@ -75,12 +74,12 @@ class Row:
         return median(self.samples[library]) if library in self.samples else None
 
 
-def compare(name: str, got: Prepared, expected: Prepared) -> None:
+def compare(case: Case, got: Prepared, expected: Prepared) -> None:
     """Raise AssertionError if the results of the last runs differ."""
     pairs = zip(got.results(), expected.results(), strict=True)
     for number, (value, reference) in enumerate(pairs):
-        atol = ATOL * float(np.abs(reference).max())
-        message = f"{name}: result {number} differs"
+        atol = case.atol * float(np.abs(reference).max())
+        message = f"{case.name}: result {number} differs"
         np.testing.assert_allclose(value, reference, rtol=RTOL, atol=atol, err_msg=message)
 
 
@@ -116,7 +115,7 @@ def prepare(case: Case, libraries: Libraries) -> dict[str, Prepared]:
         work.run()
     for name, work in ready.items():
         if name != REFERENCE:
-            compare(name, work, ready[REFERENCE])
+            compare(case, work, ready[REFERENCE])
     return ready
 
 

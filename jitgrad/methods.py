@@ -6,6 +6,7 @@ from typing import Any
 
 from jitgrad import creation, random
 from jitgrad.ops import (
+    convolution,
     elementwise,
     gathering,
     indexing,
@@ -79,6 +80,7 @@ attach()
 
 
 _NAMESPACE_ONLY = {
+    convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
     joining: "cat concat concatenate stack".split(),
     picking: ["embedding"],
 }

@@ -435,3 +435,25 @@ add("mixed dtypes", lambda t, x: x * t.ones(3, dtype=t.float64) + t.ones(3, dtyp
 add("in place", lambda t, x: (x * 2).mul_(3).add_(x).exp_(), f(3))
 add("in place by broadcast", lambda t, x, z: (x * 1).mul_(z), f(3, 4), f(4))
 add("contraction", lambda t, x, z: (x.unsqueeze(2) * z).sum(1), f(3, 4), f(4, 5))
+
+# ---------------------------------------------------------------- functions of neural networks
+add(
+    "conv1d",
+    lambda t, x, w, b: t.nn.functional.conv1d(x, w, b, stride=2, padding=1),
+    f(2, 2, 5),
+    f(3, 2, 3),
+    f(3),
+)
+add(
+    "conv2d",
+    lambda t, x, w, b: t.conv2d(x, w, b, padding=1, groups=2),
+    f(1, 2, 3, 3),
+    f(2, 1, 3, 2),
+    f(2),
+)
+add(
+    "conv_transpose2d",
+    lambda t, x, w: t.conv_transpose2d(x, w, stride=2, output_padding=1),
+    f(2, 2, 2),
+    f(2, 1, 2, 2),
+)
