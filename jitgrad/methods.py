@@ -6,6 +6,7 @@ from typing import Any
 
 from jitgrad import creation, random
 from jitgrad.ops import (
+    activations,
     convolution,
     elementwise,
     gathering,
@@ -42,6 +43,7 @@ _METHODS = {
     indexing: "index_put index_put_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
     random: "uniform_ normal_".split(),
+    activations: "hardshrink prelu".split(),
 }
 
 
@@ -83,6 +85,7 @@ _NAMESPACE_ONLY = {
     convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
     joining: "cat concat concatenate stack".split(),
     picking: ["embedding"],
+    activations: "celu rrelu selu threshold".split(),
 }
 
 

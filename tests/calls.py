@@ -457,3 +457,25 @@ add(
     f(2, 2, 2),
     f(2, 1, 2, 2),
 )
+
+# ---------------------------------------------------------------- activations
+for _name in (
+    "celu elu gelu hardshrink hardswish leaky_relu logsigmoid mish relu6 rrelu selu silu softplus"
+    " softshrink softsign tanhshrink hardtanh"
+).split():
+    add(f"F.{_name}", lambda t, x, n=_name: getattr(t.nn.functional, n)(x), f(3, 4))
+add("F.gelu tanh", lambda t, x: t.nn.functional.gelu(x, approximate="tanh"), f(3, 4))
+add("F.threshold", lambda t, x: t.nn.functional.threshold(x, 0.3, 5.0), f(3, 4))
+add("F.prelu", lambda t, x, w: t.nn.functional.prelu(x, w), f(2, 3, 4), f(3))
+add("F.glu", lambda t, x: t.nn.functional.glu(x), f(3, 4))
+add("F.softmin", lambda t, x: t.nn.functional.softmin(x, 1), f(3, 4))
+add("torch.selu", lambda t, x: t.selu(x) + t.celu(x) + t.hardshrink(x), f(3, 4))
+add("x.prelu", lambda t, x, w: x.prelu(w) + x.hardshrink(), f(2, 3), f(1))
+add(
+    "F.bilinear",
+    lambda t, x, z, w, c: t.nn.functional.bilinear(x, z, w, c),
+    f(4, 2),
+    f(4, 3),
+    f(5, 2, 3),
+    f(5),
+)

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from jitgrad.nn import functional, init
-from jitgrad.nn.activation import ReLU, Sigmoid, Tanh
-from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
-from jitgrad.nn.flatten import Flatten, Unflatten
-from jitgrad.nn.linear import Bilinear, Identity, Linear
+from jitgrad.nn import (
+    activation,
+    containers,
+    flatten,
+    functional,
+    init,
+    linear,
+    parameter_containers,
+)
+from jitgrad.nn.activation import *  # noqa: F403
+from jitgrad.nn.containers import *  # noqa: F403
+from jitgrad.nn.flatten import *  # noqa: F403
+from jitgrad.nn.linear import *  # noqa: F403
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Buffer, Parameter
-from jitgrad.nn.parameter_containers import ParameterDict, ParameterList
+from jitgrad.nn.parameter_containers import *  # noqa: F403
 
-__all__ = [
-    "Bilinear",
-    "Buffer",
-    "Flatten",
-    "Identity",
-    "Linear",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "Parameter",
-    "ParameterDict",
-    "ParameterList",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Tanh",
-    "Unflatten",
-    "functional",
-    "init",
-]
+__all__ = ["Buffer", "Module", "Parameter", "functional", "init"]
+__all__ += activation.__all__
+__all__ += containers.__all__
+__all__ += flatten.__all__
+__all__ += linear.__all__
+__all__ += parameter_containers.__all__

@@ -303,3 +303,6 @@ def pairs(name: str, values: Any) -> list[tuple[Any, Any]]:
             )
         found.append(pair)
     return found
+
+
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]

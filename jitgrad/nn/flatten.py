@@ -70,3 +70,6 @@ class Unflatten(Module):
     def extra_repr(self) -> str:
         """The arguments."""
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+__all__ = ["Flatten", "Unflatten"]

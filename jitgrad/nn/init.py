@@ -13,7 +13,7 @@ from jitgrad import creation, random
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.tensor import Tensor
 
-_GAINS = {"sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
+_GAINS = {"sigmoid": 1, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
 _LINEAR = {"linear"} | {f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)}
 
 
@@ -31,7 +31,7 @@ def calculate_gain(nonlinearity: str, param: Any = None) -> float:
     True
     """
     if nonlinearity in _LINEAR:
-        return 1.0
+        return 1
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):

@@ -127,7 +127,7 @@ class Bilinear(Module):
     ) -> None:
         super().__init__()
         if in1_features <= 0:
-            raise ValueError(f"in1_features must be > 0, but got {in1_features}")
+            raise ValueError(f"in1_features must be > 0, but got ({in1_features=})")
         self.in1_features, self.in2_features = in1_features, in2_features
         self.out_features = out_features
         self.weight = Parameter(
@@ -156,3 +156,6 @@ class Bilinear(Module):
             f"in1_features={self.in1_features}, in2_features={self.in2_features},"
             f" out_features={self.out_features}, bias={self.bias is not None}"
         )
+
+
+__all__ = ["Bilinear", "Identity", "Linear"]

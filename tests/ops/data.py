@@ -58,6 +58,7 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
+_SELU = 1.7580993408473766
 TWO = (ANY, ANY)
 KINKS = {"gap": 0.05}
 
@@ -113,6 +114,44 @@ DATA: dict[str, Data] = {
     # activations
     "sigmoid": Data(_sigmoid),
     "relu": Data(lambda x: np.maximum(x, 0), ulps32=0, ulps=0, **KINKS),
+    "elu": Data(lambda x, z: np.where(x <= 0, z * np.expm1(x), x), (ANY, POSITIVE), **KINKS),
+    "selu": Data(lambda x: np.where(x <= 0, _SELU * np.expm1(x), 1.0507009873554805 * x), **KINKS),
+    "celu": Data(lambda x, z: np.where(x <= 0, z * np.expm1(x / z), x), (ANY, POSITIVE), **KINKS),
+    "gelu": Data(lambda x: x * special.ndtr(x), ulps32=16, ulps=40),
+    "gelu_tanh": Data(
+        lambda x: x * _sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)), ulps32=16, ulps=24
+    ),
+    "silu": Data(lambda x: x * _sigmoid(x), ulps32=5),
+    "mish": Data(lambda x: x * np.tanh(np.log1p(np.exp(x))), ulps32=6, ulps=8),
+    "hardtanh": Data(
+        lambda x, z, u: np.minimum(np.maximum(x, z), u),
+        (ANY, (-1.5, -0.2), (0.3, 1.5)),
+        0,
+        0,
+        **KINKS,
+    ),
+    "hardswish": Data(lambda x: x * np.clip(x + 3, 0, 6) / 6, ((-4.0, 4.0),), 2, 2, **KINKS),
+    "hardsigmoid": Data(lambda x: np.clip(x + 3, 0, 6) / 6, ((-4.0, 4.0),), 2, 2, **KINKS),
+    "leaky_relu": Data(lambda x, z: np.where(x > 0, x, x * z), TWO, 0.5, 0.5, **KINKS),
+    "rrelu": Data(lambda x, z: np.where(x > 0, x, x * z), TWO, 0.5, 0.5, **KINKS),
+    "prelu": Data(lambda x, z: np.where(x > 0, x, x * z), TWO, 0.5, 0.5, **KINKS),
+    "softplus": Data(
+        lambda x, z, u: np.where(x * z > u, x, np.log1p(np.exp(x * z)) / z),
+        (ANY, POSITIVE, (15.0, 25.0)),
+        ulps32=6,
+        ulps=8,
+    ),
+    "softshrink": Data(
+        lambda x, z: np.where(np.abs(x) <= z, 0, x - np.copysign(z, x)),
+        (ANY, POSITIVE),
+        1,
+        1,
+        **KINKS,
+    ),
+    "hardshrink": Data(lambda x, z: np.where(np.abs(x) <= z, 0, x), (ANY, POSITIVE), 0, 0, **KINKS),
+    "logsigmoid": Data(lambda x: -np.log1p(np.exp(-x)), ulps32=4),
+    "threshold": Data(lambda x, z, u: np.where(x <= z, u, x), (ANY,) * 3, 0, 0, **KINKS),
+    "glu": Data(lambda x, z: x * _sigmoid(z), TWO, ulps32=4, ulps=6),
     "erf": Data(special.erf),
     "erfc": Data(special.erfc, ulps=8),
     # rounding

@@ -5,11 +5,12 @@ A new theme is a file here, named unlike any function, with its star import and 
 
 from __future__ import annotations
 
-from jitgrad.nn.functional import activations, convolution, losses, products
-from jitgrad.nn.functional.activations import *  # noqa: F403
+from jitgrad.nn.functional import convolution, losses, products
 from jitgrad.nn.functional.convolution import *  # noqa: F403
 from jitgrad.nn.functional.losses import *  # noqa: F403
 from jitgrad.nn.functional.products import *  # noqa: F403
+from jitgrad.ops import activations
+from jitgrad.ops.activations import *  # noqa: F403
 
 __all__: list[str] = []
 __all__ += activations.__all__
