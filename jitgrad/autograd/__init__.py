@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Function",
+    "forward_ad",
+    "functional",
+    "gradcheck",
+    "gradgradcheck",
     "backward",
     "enable_grad",
     "function",
@@ -220,3 +224,8 @@ def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
             f" shape of {root.shape}."
         )
     return weight if weight.dtype is root.dtype else weight.to(root.dtype)
+
+
+# These build on the two functions above.
+from jitgrad.autograd import forward_ad, functional  # noqa: E402
+from jitgrad.autograd.gradcheck import gradcheck, gradgradcheck  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,9 @@ class FunctionContext(Held):
                     f" {type(x).__name__}"
                 )
         self._saved = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """Accepted: forward mode works by the function's backward."""
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -208,8 +212,10 @@ class Function:
         )
 
     @classmethod
-    def apply(cls, *args: Any) -> Any:
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward and record it as one node of the graph.
+
+        Named arguments take their places among the others.
 
         Raises
         ------
@@ -220,6 +226,10 @@ class Function:
         """
         from jitgrad.tensor import Tensor
 
+        if kwargs:
+            given = args if cls.setup_context is not Function.setup_context else (None, *args)
+            bound = inspect.signature(cls.forward).bind(*given, **kwargs)
+            args = bound.args[len(given) - len(args) :]
         ctx = cls._context()
         recording = grad_mode()
         tensors = [isinstance(a, Tensor) for a in args]

@@ -100,7 +100,7 @@ pointwise(
     "pow(x, z)",
     # Exponent 0 has slope 0 everywhere, also at base 0; base 0 has slope 0 in z for z >= 0.
     "where(z == 0, 0, g * (z * pow(x, z - 1)))",
-    "where((x == 0) & (z >= 0), 0, g * (y * log(x)))",
+    "g * where((x == 0) & (z >= 0), 0, y * log(x))",
     only="no_int",
 )
 pointwise("pow_int", "Pow", "ipow(x, z)", only="no_float no_bool")
