@@ -5,8 +5,8 @@ and returns the work as a function without arguments, with the values it leaves 
 the same on every call, so results can be compared between libraries before anything is timed.
 
 Families, named as in docs/design.md: A many small ops, B training steps of a perceptron, C one op
-on many elements, D ops of neural networks. Unless noted the work is forward and backward; gradients
-are set to None in it.
+on many elements, D ops of neural networks, E a step of an optimiser. Unless noted the work is forward
+and backward; gradients are set to None in it.
 """
 
 from __future__ import annotations
@@ -260,6 +260,21 @@ def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:
     return Prepared(run, lambda: gradients(x, w))
 
 
+# E: a step of an optimiser
+
+
+E_LIMITS = {("SGD", 100): 0.2, ("Adam", 100): 0.05, ("SGD", 4): 0.9, ("Adam", 4): 0.4}
+
+
+def optimiser_step(T: Namespace, name: str, count: int, shape: tuple[int, ...]) -> Prepared:  # noqa: N803
+    """One step over `count` parameters whose gradients are there, with PyTorch's default options."""
+    params = [T.tensor(random(*shape, seed=k), requires_grad=True) for k in range(count)]
+    for k, p in enumerate(params):
+        p.grad = T.tensor(random(*shape, seed=count + k))
+    optimiser = getattr(T.optim, name)(params, lr=LR)
+    return Prepared(optimiser.step, lambda: [p.detach().numpy().copy() for p in params])
+
+
 A5_NAMES = {10**2: "A5_100", 10**3: "A5_1k", 10**4: "A5_10k", 10**5: "A5_100k", 10**6: "A5_1M"}
 B1 = {"batch": 32, "inputs": 64, "hidden": 32}
 B2 = {"batch": 128, "inputs": 784, "hidden": 256}
@@ -283,6 +298,14 @@ def all_cases() -> Iterator[Case]:
     )
     b2, b2_by_hand = partial(perceptron_step, **B2), partial(perceptron_by_hand, **B2)
     yield Case("B2", "perceptron step 128x784-256-10", b2, b2_by_hand, (Goal(0.9),))
+    for name in ("SGD", "Adam"):
+        for count, shape in ((100, (8, 8)), (4, (512, 512))):
+            yield Case(
+                f"E_{name}_{count}",
+                f"{name} step, {count} parameters of {'x'.join(map(str, shape))}",
+                partial(optimiser_step, name=name, count=count, shape=shape),
+                goals=(Goal(E_LIMITS[name, count]),),
+            )
     for elements, size in C_SIZES.items():
         for op in C_OPS:
             goals = (Goal(C_LIMITS[op]),) if elements == 2**20 else ()

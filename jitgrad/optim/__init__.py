@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jitgrad.optim import lr_scheduler, swa_utils
 from jitgrad.optim.adam import Adam, AdamW
 from jitgrad.optim.adam_like import Adamax, NAdam, RAdam
 from jitgrad.optim.adaptive import Adadelta, Adagrad, RMSprop
@@ -24,4 +25,6 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "lr_scheduler",
+    "swa_utils",
 ]

@@ -65,6 +65,7 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
                         f" {changed}."
                     )
                 args, kwargs = changed
+        self._opt_called = True
         result = step(self, *args, **kwargs)
         for hook in [*self._optimizer_step_post_hooks.values(), *_everywhere.after.values()]:
             hook(self, args, kwargs)
@@ -139,11 +140,24 @@ class Optimizer:
                 group.setdefault(name, value)
 
     def __repr__(self) -> str:
-        lines = [f"{type(self).__name__} ("]
+        text = f"{type(self).__name__} ("
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
-            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
-        return "\n".join(lines) + "\n)"
+            options = [f"    {key}: {group[key]}\n" for key in sorted(group) if key != "params"]
+            text += f"\nParameter Group {i}\n" + "".join(options)
+        return text + ")"
+
+    # ------------------------------------------------------------ for schedulers
+    _opt_called = False
+
+    def _watch_steps(self) -> None:
+        """Note that a scheduler has begun: from now on it counts whether `step` was called."""
+        if "_step_before" not in self.__dict__:
+            self._step_before = self.__dict__.get("step")
+            self._opt_called = False
+
+    def _replaced_step(self) -> bool:
+        """Whether somebody has put another ``step`` into this object since then."""
+        return self.__dict__.get("step") is not self.__dict__.get("_step_before")
 
     # ------------------------------------------------------------ hooks
     def _hook(self, kind: str, hook: Hook, first: bool = False) -> RemovableHandle:
