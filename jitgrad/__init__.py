@@ -27,6 +27,7 @@ from jitgrad import autograd, func, methods, nn, optim, random  # noqa: E402
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
 from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
 from jitgrad.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from jitgrad.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled  # noqa: E402
 from jitgrad.creation import (  # noqa: E402
     arange,
     as_tensor,

@@ -422,7 +422,7 @@ class Tensor:
         >>> x.grad
         tensor([ 3., 30.])
         """
-        if gradient is None and inputs is None and not create_graph:
+        if gradient is None and inputs is None and not create_graph and not anomaly.on:
             engine.run_backward(int(bool(retain_graph)), 1, self, None)
         else:
             autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
@@ -725,5 +725,5 @@ engine.bind(Tensor, Tensor.__dict__["_row"])
 delattr(Tensor, "_row")
 
 from jitgrad import autograd  # noqa: E402 - these need Tensor
-from jitgrad.autograd import hooks, node  # noqa: E402
+from jitgrad.autograd import anomaly, hooks, node  # noqa: E402
 from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402

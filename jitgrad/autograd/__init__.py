@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine
-from jitgrad.autograd import function
+from jitgrad.autograd import anomaly, function
+from jitgrad.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from jitgrad.autograd.function import Function
 from jitgrad.autograd.grad_mode import (
     enable_grad,
@@ -26,11 +27,14 @@ __all__ = [
     "gradcheck",
     "gradgradcheck",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "function",
     "grad",
+    "graph",
     "is_grad_enabled",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
@@ -188,10 +192,11 @@ def _batched(
 
 def _run(mode: int, pairs: list[Tensor | None], chosen: list[Tensor], create_graph: bool) -> Any:
     """A pass: by kernels, or where its operations are to be recorded by recipes."""
-    if create_graph:
+    if create_graph or anomaly.is_anomaly_enabled():
         from jitgrad.autograd.recorded import Pass
 
-        return Pass(mode, pairs, chosen, recorded=True).run()
+        check = anomaly.check if anomaly.is_anomaly_enabled() else None
+        return Pass(mode, pairs, chosen, create_graph, check).run()
     return engine.run_backward(mode, len(pairs) // 2, *pairs, *chosen)
 
 
@@ -227,5 +232,5 @@ def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
 
 
 # These build on the two functions above.
-from jitgrad.autograd import forward_ad, functional  # noqa: E402
+from jitgrad.autograd import forward_ad, functional, graph  # noqa: E402
 from jitgrad.autograd.gradcheck import gradcheck, gradgradcheck  # noqa: E402

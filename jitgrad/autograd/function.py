@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, grad_mode, set_grad_mode
+from jitgrad.autograd import watching
 from jitgrad.autograd.hooks import Held
 from jitgrad.ops.table import FUNCTION, OUTPUT
 
@@ -81,6 +82,8 @@ class FunctionContext(Held):
 
         if self._freed:
             raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
+        if self.packed is not None:
+            return tuple(None if x is None else self.packed[i] for i, x in enumerate(self._saved))
         for x, version in zip(self._saved, self._versions, strict=False):
             if x is not None and x._version != version:
                 row = entry.row(x)
@@ -145,6 +148,8 @@ class FunctionContext(Held):
             if changed is not None:
                 found = changed if isinstance(changed, tuple) else (changed,)
         if not retain:
+            if self.packed is not None:
+                self.packed.free()
             self._saved, self._freed = (), bool(self._saved) or self._freed
         return [found[i] for i in self._places]
 
@@ -301,6 +306,10 @@ def _recorded(
     kept = {id(y) for y in replaced.values()}
     ctx._outputs_saved = {i: numbers[id(x)] for i, x in enumerate(ctx._saved) if id(x) in kept}
     ctx._saved = tuple(x.detach() if id(x) in kept else x for x in ctx._saved)
+    if watching.watchers():
+        from jitgrad.autograd import graph
+
+        graph.pack_saved(ctx)
     return tuple(found)
 
 

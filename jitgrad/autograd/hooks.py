@@ -18,6 +18,41 @@ Hooks = dict[int, Callable[..., Any]]
 KINDS = ("gradient", "before", "after", "accumulated")
 
 
+class Packed:
+    """What a row saved, as the user's hooks packed it."""
+
+    def __init__(self, values: dict[int, Any], unpack: Callable[[Any], Tensor]) -> None:
+        self._values: dict[int, Any] | None = values
+        self._unpack = unpack
+
+    def __getitem__(self, i: int) -> Tensor:
+        """Value ``i``, unpacked.
+
+        Raises
+        ------
+        RuntimeError
+            If a backward pass has let go of it.
+        TypeError
+            If the hook does not return a Tensor.
+        """
+        from jitgrad import errors
+        from jitgrad.tensor import Tensor
+
+        if self._values is None:
+            raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
+        found = self._unpack(self._values[i])
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                "Output of saved tensor unpack_hook expected to be a Tensor but got result of type"
+                f" {type(found)}"
+            )
+        return found
+
+    def free(self) -> None:
+        """Let go of it."""
+        self._values = None
+
+
 class Held:
     """What a row holds for Python: its hooks by kind, and the metadata of its node.
 
@@ -30,6 +65,8 @@ class Held:
     before: Hooks | None = None
     after: Hooks | None = None
     accumulated: Hooks | None = None
+    #: What the row saved, where hooks have packed it.
+    packed: Packed | None = None
     _metadata: dict[Any, Any] | None = None
 
     @property

@@ -13,7 +13,7 @@ from jitgrad import errors
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
-from jitgrad.autograd import stops
+from jitgrad.autograd import anomaly, stops
 from jitgrad.autograd.function import FunctionContext, Output
 from jitgrad.ops import recipe
 
@@ -171,7 +171,12 @@ class Pass:
         if isinstance(held, Output):
             self._set_aside(at, held)
             return
-        found = self._gradients(at, held)
+        try:
+            found = self._gradients(at, held)
+        except Exception:
+            if anomaly.is_anomaly_enabled():
+                anomaly.report(at.node)
+            raise
         if self._check is not None:
             self._check(at.node, found)
         for below, gradient in zip(at.inputs, found, strict=False):
@@ -179,6 +184,8 @@ class Pass:
                 below.add(gradient)
         if not self._retain:
             entry.node_free(at.node)
+            if held is not None and held.packed is not None:
+                held.packed.free()
 
     def _gradients(self, at: _Reached, held: Any) -> Sequence[Any]:
         if isinstance(held, FunctionContext):

@@ -47,16 +47,20 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
         if call(entry.settle_leaf, context):
             after_leaf(held, gradient, node)
         return (entry.resume, context, contexts.DONE)
-    if held.after and gradient is not None:
+    if (held.after or held.packed) and gradient is not None:
         if not call(entry.settle_row, context):
             return (entry.resume, context, contexts.DONE)
-        return (entry.send, context, *vjp(node, gradient, held))
+        found = vjp(node, gradient, held)
+        if held.packed and not retain:
+            held.packed.free()
+        return (entry.send, context, *found)
     return (entry.resume, context, contexts.HOOKED)
 
 
 def vjp(node: Any, gradient: Tensor, held: Held | None) -> Gradients:
     """The gradients of the inputs of a built-in op's row, after the hooks that may replace them."""
-    found = tuple(recipe.run(recipe.Step(node), gradient))
+    packed = None if held is None else held.packed
+    found = tuple(recipe.run(recipe.Step(node, packed), gradient))
     if held is not None:
         for hook in list((held.after or {}).values()):
             changed = hook(found, (gradient,))

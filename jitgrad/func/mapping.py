@@ -10,45 +10,39 @@ from typing import Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry, header
+from jitgrad.arena.interception import intercepted
 from jitgrad.func import levels
 from jitgrad.func.tree import broadcast, flatten
 
 _local = threading.local()
-_lock = threading.Lock()
-_running = 0
-_item: Any = None
 _RANDOMNESS = ("error", "different", "same")
 
 
-def _guarded_item(tensor: Any) -> Any:
+def _guard(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """``entry.item`` while a vmap runs: like PyTorch's, it gives no number of what was made inside."""
-    began = getattr(_local, "began", None)
-    if began is not None and entry.word(tensor, col.SEQ) > began:
-        raise RuntimeError(
-            "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling"
-            " .item() on a Tensor, please try to rewrite what you're doing with other operations."
-        )
-    return _item(tensor)
+
+    def guarded(tensor: Any) -> Any:
+        began = getattr(_local, "began", None)
+        if began is not None and entry.word(tensor, col.SEQ) > began:
+            raise RuntimeError(
+                "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling"
+                " .item() on a Tensor, please try to rewrite what you're doing with other operations."
+            )
+        return item(tensor)
+
+    return guarded
 
 
 @contextmanager
 def _mapping() -> Iterator[None]:
-    """Guard ``entry.item`` inside, so that it costs nothing outside."""
-    global _running, _item
-    with _lock:
-        if not _running:
-            _item, entry.item = entry.item, _guarded_item
-        _running += 1
-    began = getattr(_local, "began", None)
-    _local.began = int(header[col.H_SEQ]) if began is None else began
+    """Numbers can't be read inside; the outermost vmap of the thread says since when."""
+    before = getattr(_local, "began", None)
+    _local.began = int(header[col.H_SEQ]) if before is None else before
     try:
-        yield
+        with intercepted({"item": _guard}):
+            yield
     finally:
-        _local.began = began
-        with _lock:
-            _running -= 1
-            if not _running:
-                entry.item = _item
+        _local.began = before
 
 
 def vmap(

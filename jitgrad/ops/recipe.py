@@ -23,6 +23,7 @@ from jitgrad.ops import record
 from jitgrad.ops.table import BY_NAME, KERNEL, OPERANDS, OPS, POINTWISE, VIEW, Op, register
 
 if TYPE_CHECKING:
+    from jitgrad.autograd.hooks import Packed
     from jitgrad.tensor import Tensor
 
 Gradients = Sequence["Tensor | None"]
@@ -40,7 +41,7 @@ class Step:
 
     __slots__ = ("_unpacked", "node", "op")
 
-    def __init__(self, node: Any, unpacked: dict[int, Tensor] | None = None) -> None:
+    def __init__(self, node: Any, unpacked: Packed | None = None) -> None:
         self.node = node
         self.op = OPS[entry.node_word(node, col.OP)]
         self._unpacked = unpacked

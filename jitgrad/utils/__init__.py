@@ -1,0 +1,1 @@
+"""What is useful around a model: checkpointing."""
