@@ -113,7 +113,8 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     made = creation.empty(*size, dtype=_float(dtype, "rand"), device=device)
-    uniform_(made, generator=generator)
+    memory = made._array()
+    _source(generator).random(dtype=memory.dtype, out=memory)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -126,7 +127,8 @@ def randn(
 ) -> Tensor:
     """Standard normal numbers."""
     made = creation.empty(*size, dtype=_float(dtype, "randn"), device=device)
-    normal_(made, generator=generator)
+    memory = made._array()
+    _source(generator).standard_normal(dtype=memory.dtype, out=memory)
     return made.requires_grad_() if requires_grad else made
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from jitgrad.nn import (
     activation,
     containers,
+    conv,
+    dropout,
     flatten,
     functional,
     init,
     linear,
+    loss,
     parameter_containers,
 )
 from jitgrad.nn.activation import *  # noqa: F403
 from jitgrad.nn.containers import *  # noqa: F403
+from jitgrad.nn.conv import *  # noqa: F403
+from jitgrad.nn.dropout import *  # noqa: F403
 from jitgrad.nn.flatten import *  # noqa: F403
 from jitgrad.nn.linear import *  # noqa: F403
+from jitgrad.nn.loss import *  # noqa: F403
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Buffer, Parameter
 from jitgrad.nn.parameter_containers import *  # noqa: F403
@@ -22,6 +28,9 @@ from jitgrad.nn.parameter_containers import *  # noqa: F403
 __all__ = ["Buffer", "Module", "Parameter", "functional", "init"]
 __all__ += activation.__all__
 __all__ += containers.__all__
+__all__ += conv.__all__
+__all__ += dropout.__all__
 __all__ += flatten.__all__
 __all__ += linear.__all__
+__all__ += loss.__all__
 __all__ += parameter_containers.__all__

@@ -61,6 +61,9 @@ __all__ = [
     "threshold_",
 ]
 
+#: What selu is at minus infinity.
+SELU_LIMIT = -1.7580993408473766
+
 # ---------------------------------------------------------------- formulas
 # Which side a kink belongs to, and what a NaN does, is PyTorch's: see the tests.
 pointwise(

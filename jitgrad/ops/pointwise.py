@@ -218,6 +218,15 @@ pointwise(
     masks="z",
 )
 
+# z is uniform in [0, 1), u the probability to keep an element; what is dropped is still NaN if x is.
+DROPOUT = pointwise(
+    "dropout",
+    "Mul",
+    "x * where(z < u, 1 / u, 0)",
+    "g * where(z < u, 1 / u, 0)",
+    only="no_int",
+)
+
 # ---------------------------------------------------------------- comparisons and logic
 for _name, _formula in {
     "eq": "x == z",

@@ -173,6 +173,9 @@ DATA: dict[str, Data] = {
     "minimum": Data(np.minimum, TWO, 0, 0, **KINKS),
     "where": Data(np.where, ((0, 1), ANY, ANY), 0, 0, masks=(0,)),
     "masked_fill": Data(lambda x, z, u: np.where(z, u, x), (ANY, (0, 1), ANY), 0, 0, masks=(1,)),
+    "dropout": Data(
+        lambda x, z, u: x * np.where(z < u, 1 / u, 0), (ANY, (0.0, 1.0), (0.2, 0.8)), 2, 2, **KINKS
+    ),
     # comparisons and logic
     "eq": Data(np.equal, TWO),
     "ne": Data(np.not_equal, TWO),

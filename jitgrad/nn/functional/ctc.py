@@ -1,0 +1,174 @@
+"""Connectionist temporal classification (Graves et al. 2006), composed of ops on all samples at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jitgrad.creation import from_numpy, zeros_like
+from jitgrad.nn.functional.losses import reduced
+from jitgrad.ops.cross_entropy import MEAN, reduction_code
+from jitgrad.ops.elementwise import where
+from jitgrad.ops.joining import cat, stack
+from jitgrad.ops.reductions import logsumexp
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+__all__ = ["ctc_loss"]
+
+# The logarithm of what cannot be: finite, because -inf - -inf is NaN in gradients.
+_NEVER = -1e30
+
+
+def _lengths(value: Any, n: int, name: str) -> np.ndarray[Any, Any]:
+    """Lengths as an array of ``n``; raises RuntimeError."""
+    if hasattr(value, "dtype") and getattr(value.dtype, "is_floating_point", False):
+        raise RuntimeError(f"{name} must be integral")
+    found = np.atleast_1d(np.array(value.tolist() if hasattr(value, "tolist") else value))
+    if found.shape != (n,):
+        raise RuntimeError(f"{name} must be of size batch_size")
+    if n and found.min() < 0:
+        raise RuntimeError(f"Expected {name} to have value at least 0, but got value {found.min()}")
+    return found.astype(np.int64)
+
+
+def _padded(targets: Tensor, lengths: np.ndarray[Any, Any], blank: int) -> np.ndarray[Any, Any]:
+    """Targets as (N, longest), from that layout or one after the other."""
+    given = targets.detach().numpy()
+    longest = int(lengths.max(initial=0))
+    if given.ndim == 1:
+        if given.size != lengths.sum():
+            raise RuntimeError(
+                f"Expected targets of size {lengths.sum()}, the sum of target_lengths, but got"
+                f" {given.size}"
+            )
+        found = np.full((len(lengths), longest), blank, np.int64)
+        start = 0
+        for row, n in zip(found, lengths, strict=True):
+            row[:n] = given[start : start + n]
+            start += n
+        return found
+    if given.ndim != 2 or given.shape[0] != len(lengths) or given.shape[1] < longest:
+        raise RuntimeError(
+            f"Expected tensor for argument targets to have size at least {longest} at dimension 1,"
+            f" but got size {list(given.shape)}"
+        )
+    found = given[:, :longest].astype(np.int64)
+    found[np.arange(longest) >= lengths[:, None]] = blank
+    return found
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """Minus the log-probability of label sequences, over all their alignments with the input.
+
+    Parameters
+    ----------
+    log_probs : Tensor
+        (T, N, C) or (T, C): logarithms of the classes' probabilities at each time (`log_softmax`).
+    targets : Tensor
+        Classes, integers, no blanks: (N, S) padded, or one after the other in one dim.
+    input_lengths, target_lengths : Tensor or sequence of int
+        (N): how much of each is used.
+    blank : int
+        The class that stands for no label.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides each loss by its target's length first.
+    zero_infinity : bool
+        Losses of targets that do not fit into the input become 0 instead of infinite.
+
+    Raises
+    ------
+    RuntimeError
+        If sizes, lengths or the blank do not fit.
+
+    Notes
+    -----
+    As in PyTorch the gradient is that of logits: right below a `log_softmax`, whose own gradient
+    changes nothing about it.  It has the classes' probabilities added to it.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> uniform = jitgrad.full((2, 1, 4), 0.25).log()
+    >>> f = jitgrad.nn.functional.ctc_loss
+    >>> round(f(uniform, jitgrad.tensor([[1]]), [2], [1]).exp().item(), 4)  # 3 alignments of 16
+    5.3333
+    """
+    how = reduction_code(reduction, None, None)
+    x = log_probs.unsqueeze(1) if log_probs.ndim == 2 else log_probs
+    if not x.dtype.is_floating_point:
+        raise RuntimeError(f"\"ctc_loss_cpu\" not implemented for '{x.dtype.letter}'")
+    time, n, classes = x.shape
+    if not 0 <= blank < classes:
+        raise RuntimeError("blank must be in label range")
+    if targets.dtype.is_floating_point:
+        raise RuntimeError("targets must be integral")
+    used = _lengths(input_lengths, n, "input_lengths")
+    wanted = _lengths(target_lengths, n, "target_lengths")
+    if used.max(initial=0) > time:
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {time}, but got value {used.max()}"
+        )
+    if log_probs.ndim == 2 and targets.ndim == 1:
+        targets = targets.unsqueeze(0)
+    labels = _padded(targets, wanted, blank)
+    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+        raise RuntimeError("targets must be in label range")
+    losses = _losses(x, labels, used, wanted, blank)
+    infinite = losses.detach() > -_NEVER / 2
+    losses = losses.masked_fill(infinite, 0.0 if zero_infinity else float("inf"))
+    # The gradient of logits: nothing in value.
+    inside = from_numpy(np.arange(time)[:, None] < used)
+    mass = where(inside, x.exp().sum(2), 0.0).sum(0)
+    losses = losses + (mass - mass.detach()).masked_fill(infinite, 0.0)
+    if how == MEAN:
+        losses = losses / from_numpy(np.maximum(wanted, 1)).to(x.dtype)
+    found = reduced(losses, how)
+    return found.squeeze(0) if how == 0 and log_probs.ndim == 2 else found
+
+
+def _losses(
+    x: Tensor,
+    labels: np.ndarray[Any, Any],
+    used: np.ndarray[Any, Any],
+    wanted: np.ndarray[Any, Any],
+    blank: int,
+) -> Tensor:
+    """The forward recursion over states: blanks between, before and after the labels."""
+    time, n, _ = x.shape
+    states = np.full((n, 2 * labels.shape[1] + 1), blank, np.int64)
+    states[:, 1::2] = labels
+    # A state can be reached from two before it unless it is blank or repeats that label.
+    skips = np.zeros(states.shape, bool)
+    skips[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
+    width = states.shape[1]
+    begin = np.full(states.shape, _NEVER, x.dtype.numpy)
+    begin[:, 0] = 0
+    begin[wanted > 0, 1:2] = 0
+    alpha = from_numpy(begin)
+    emitted = x.gather(2, from_numpy(states).unsqueeze(0).expand(time, n, width))
+    never = zeros_like(alpha) + _NEVER
+    may_skip = from_numpy(skips)
+    for t in range(time):
+        if t:
+            one = cat([never[:, :1], alpha[:, :-1]], 1)
+            two = where(may_skip, cat([never[:, :2], alpha[:, :-2]], 1)[:, :width], never)
+            moved = logsumexp(stack([alpha, one, two]), 0)
+        else:
+            moved = alpha
+        running = from_numpy(np.broadcast_to(t < used[:, None], states.shape).copy())
+        alpha = where(running, moved + emitted[t], alpha)
+    ends = np.stack([2 * wanted, np.maximum(2 * wanted - 1, 0)], 1)
+    last = alpha.gather(1, from_numpy(ends))
+    last = where(from_numpy(np.stack([wanted >= 0, wanted > 0], 1)), last, _NEVER)
+    return -logsumexp(last, 1)
