@@ -63,6 +63,12 @@ def _address(array: np.ndarray) -> int:
     return int(array.ctypes.data)
 
 
+def renew_lock() -> None:
+    """Make a new lock: after a fork another thread, which is not there, may have held the old one."""
+    global _lock
+    _lock = threading.RLock()
+
+
 def _allocate(nbytes: int) -> int:
     malloc = ctypes.pythonapi.PyMem_RawMalloc
     malloc.restype, malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)

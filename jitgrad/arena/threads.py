@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 
-from jitgrad.arena import blas
+from jitgrad.arena import blas, engine
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import header
 
 #: Scratch areas that the arena has: one a thread.
 MOST = 64
+
+#: Whether this process is a forked child of one whose threads had been launched: it has to do without.
+_lost = False
 
 
 def get_num_threads() -> int:
@@ -18,7 +21,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads of kernels and of BLAS.
+    """Set the number of threads of kernels and of BLAS; a forked child's kernels may have to stay at one.
 
     Raises
     ------
@@ -36,7 +39,7 @@ def set_num_threads(n: int) -> None:
     """
     if not isinstance(n, int) or n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
-    header[col.H_THREADS] = min(n, MOST)
+    header[col.H_THREADS] = 1 if _lost else min(n, MOST)
     blas.set_threads(n)
 
 
@@ -54,4 +57,7 @@ def start() -> None:
 
 
 def _alone() -> None:
+    global _lost
+    _lost = header[col.H_PARALLEL] != 0
     header[col.H_THREADS] = 1
+    engine.renew_lock()
