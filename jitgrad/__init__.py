@@ -23,7 +23,7 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, func, methods, nn, optim, random, utils  # noqa: E402
+from jitgrad import autograd, custom, func, methods, nn, optim, random, utils  # noqa: E402
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
 from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
 from jitgrad.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402

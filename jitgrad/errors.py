@@ -148,6 +148,11 @@ def _overlap(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
 
 def _status(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    if OPS[a].forward.startswith("custom:"):
+        return RuntimeError(
+            f"a function of {OPS[a].name.removeprefix('custom_')} raised an exception in compiled code; call"
+            " it on NumPy arrays to see which"
+        )
     return RuntimeError(f"ZeroDivisionError: integer division or modulo by zero in {_name(a)}")
 
 

@@ -20,7 +20,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.contexts import DONE
 from jitgrad.kernels import cache, loader
-from jitgrad.ops.table import OPS, VIEW
+from jitgrad.ops.table import OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
 
 
@@ -103,13 +103,35 @@ def _fill_header() -> None:
     header[col.H_TRUE] = id(True)
     header[col.H_NONE] = id(None)
     header[col.H_FAULT_TYPE] = id(Fault)
-    table = np.array([op_words(op) for op in OPS], np.int64)
-    header[col.H_OPS] = _address(table)
-    header[col.H_FORWARD] = _address(np.zeros(len(OPS) * _N_DTYPES, np.int64))
-    header[col.H_BACKWARD] = _address(np.zeros(len(OPS) * col.MAX_INPUTS * _N_DTYPES, np.int64))
+    _grow_tables(len(OPS) + 64)
     header[col.H_LIST] = _allocate(64 * 8)
     header[col.H_LIST_CAP] = 64
     header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
+
+
+#: The tables of H_OPS, H_FORWARD and H_BACKWARD, and the words of an op in each.
+_tables: list[np.ndarray] = []
+_TABLE_SLOTS = (col.H_OPS, col.H_FORWARD, col.H_BACKWARD)
+_TABLE_WORDS = (col.O_WORDS, _N_DTYPES, col.MAX_INPUTS * _N_DTYPES)
+
+
+def _grow_tables(ops: int) -> None:
+    """Make room for so many ops; jitted code reads the addresses anew in each call."""
+    new = [np.zeros((ops, n), np.int64) for n in _TABLE_WORDS]
+    for old, table in zip(_tables, new, strict=False):
+        table[: len(old)] = old
+    new[0][: len(OPS)] = [op_words(op) for op in OPS]
+    _tables[:] = new
+    for slot, table in zip(_TABLE_SLOTS, new, strict=True):
+        header[slot] = _address(table)
+
+
+def add_op(op: Op) -> None:
+    """Let the arena know an op that was added to the table after it was started."""
+    with _lock:
+        if op.number >= len(_tables[0]):
+            _grow_tables(2 * len(OPS))
+        _tables[0][op.number] = op_words(op)
 
 
 def loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]) -> list[int]:
@@ -168,6 +190,10 @@ def bind(tensor: type, slot: Any) -> None:
     header[col.H_TENSOR_TYPE] = id(tensor)
 
 
+#: Ops whose kernels are the user's: from which kernel to its address.
+own_kernels: dict[int, Callable[[int], int]] = {}
+
+
 def load_kernel(number: int, dtype: int, which: int) -> None:
     """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
     op = OPS[number]
@@ -177,7 +203,8 @@ def load_kernel(number: int, dtype: int, which: int) -> None:
 
         return [kernels_of(number, dtype, which)]
 
-    (address,) = loaded(f"{op!r} {dtype} {which}", build)
+    own = own_kernels.get(number)
+    address = own(which) if own else loaded(f"{op!r} {dtype} {which}", build)[0]
     if which == 0:
         table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
     else:
