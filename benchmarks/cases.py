@@ -260,6 +260,39 @@ def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:
     return Prepared(run, lambda: gradients(x, w))
 
 
+def layer_norm(T: Namespace, side: int) -> Prepared:  # noqa: N803
+    """The rows of a square array normalized, with weight and bias."""
+    x = T.tensor(random(side, side), requires_grad=True)
+    w = T.tensor(random(side, seed=1), requires_grad=True)
+    b = T.tensor(random(side, seed=2), requires_grad=True)
+    weight = T.tensor(random(side, side, seed=3))
+
+    def run() -> None:
+        x.grad = None
+        w.grad = None
+        b.grad = None
+        T.nn.functional.layer_norm(x, (side,), w, b).backward(weight)
+
+    return Prepared(run, lambda: gradients(x, w, b))
+
+
+def batch_norm(T: Namespace, batch: int, channels: int, side: int) -> Prepared:  # noqa: N803
+    """Channels of images normalized, with weight and bias."""
+    shape = (batch, channels, side, side)
+    x = T.tensor(random(*shape), requires_grad=True)
+    w = T.tensor(random(channels, seed=1), requires_grad=True)
+    b = T.tensor(random(channels, seed=2), requires_grad=True)
+    weight = T.tensor(random(*shape, seed=3))
+
+    def run() -> None:
+        x.grad = None
+        w.grad = None
+        b.grad = None
+        T.nn.functional.batch_norm(x, None, None, w, b, training=True).backward(weight)
+
+    return Prepared(run, lambda: gradients(x, w, b))
+
+
 # E: a step of an optimiser
 
 
@@ -316,6 +349,11 @@ def all_cases() -> Iterator[Case]:
         what = f"3x3 convolution, {batch}x{channels}x{side}x{side}"
         # PyTorch adds up the weight's gradient in float32: 7e-6 off, where ours is 5e-7.
         yield Case(f"D_conv_{name}", what, setup, goals=(Goal(1.3),), atol=1e-5)
+    setup = partial(layer_norm, side=1024)
+    what = "layer_norm on 1024x1024"
+    yield Case("D_layer_norm", what, setup, goals=(Goal(0.7),), atol=1e-5)
+    setup = partial(batch_norm, batch=8, channels=64, side=56)
+    yield Case("D_batch_norm", "batch_norm on 8x64x56x56", setup, goals=(Goal(1.0),), atol=1e-5)
 
 
 CASES = {case.name: case for case in all_cases()}

@@ -18,6 +18,7 @@ from jitgrad.ops import joining as _joining  # isort: skip
 from jitgrad.ops import indexing as _indexing  # isort: skip
 from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.ops import convolution as _convolution  # isort: skip
+from jitgrad.ops import normalization as _normalization  # isort: skip
 from jitgrad.ops import activations as _activations  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip
 

@@ -12,6 +12,7 @@ from jitgrad.ops import (
     gathering,
     indexing,
     joining,
+    normalization,
     picking,
     products,
     reductions,
@@ -82,6 +83,7 @@ attach()
 
 
 _NAMESPACE_ONLY = {
+    normalization: "group_norm layer_norm rms_norm".split(),
     convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
     joining: "cat concat concatenate stack".split(),
     picking: ["embedding"],

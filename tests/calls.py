@@ -457,6 +457,23 @@ add(
     f(2, 2, 2),
     f(2, 1, 2, 2),
 )
+_LINES = {
+    "layer_norm": lambda t, x, w, b: t.layer_norm(x, (4,), w, b),
+    "layer_norm of two dims": lambda t, x, w, b: t.layer_norm(x, (3, 4), x[0] * w, x[1] * b),
+    "rms_norm": lambda t, x, w, b: t.rms_norm(x, (4,), w * b, 1e-3),
+}
+for _name, _function in _LINES.items():
+    add(_name, _function, f(2, 3, 4), f(4), f(4))
+_CHANNELS = {
+    "batch_norm": lambda nf, x, w, b: nf.batch_norm(x, None, None, w, b, training=True),
+    "batch_norm in evaluation": lambda nf, x, w, b: nf.batch_norm(
+        x, w.detach(), b.detach() ** 2, w, b
+    ),
+    "group_norm": lambda nf, x, w, b: nf.group_norm(x, 2, w, b),
+    "instance_norm": lambda nf, x, w, b: nf.instance_norm(x, weight=w, bias=b),
+}
+for _name, _function in _CHANNELS.items():
+    add(_name, lambda t, x, w, b, h=_function: h(t.nn.functional, x, w, b), f(3, 4, 3), f(4), f(4))
 
 # ---------------------------------------------------------------- activations
 for _name in (

@@ -5,13 +5,23 @@ A new theme is a file here, named unlike any function, with its star import and 
 
 from __future__ import annotations
 
-from jitgrad.nn.functional import convolution, ctc, distances, dropouts, losses, margins, products
+from jitgrad.nn.functional import (
+    convolution,
+    ctc,
+    distances,
+    dropouts,
+    losses,
+    margins,
+    normalization,
+    products,
+)
 from jitgrad.nn.functional.convolution import *  # noqa: F403
 from jitgrad.nn.functional.ctc import *  # noqa: F403
 from jitgrad.nn.functional.distances import *  # noqa: F403
 from jitgrad.nn.functional.dropouts import *  # noqa: F403
 from jitgrad.nn.functional.losses import *  # noqa: F403
 from jitgrad.nn.functional.margins import *  # noqa: F403
+from jitgrad.nn.functional.normalization import *  # noqa: F403
 from jitgrad.nn.functional.products import *  # noqa: F403
 from jitgrad.ops import activations
 from jitgrad.ops.activations import *  # noqa: F403
@@ -24,4 +34,5 @@ __all__ += distances.__all__
 __all__ += dropouts.__all__
 __all__ += losses.__all__
 __all__ += margins.__all__
+__all__ += normalization.__all__
 __all__ += products.__all__
