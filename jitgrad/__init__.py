@@ -85,6 +85,7 @@ from jitgrad.random import (  # noqa: E402
     seed,
     set_rng_state,
 )
+from jitgrad.serialization import load, save  # noqa: E402
 from jitgrad.tensor import Size, Tensor, device  # noqa: E402
 from jitgrad.viz import graph  # noqa: E402
 

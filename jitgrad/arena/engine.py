@@ -32,7 +32,7 @@ class Fault(Exception):
 ENTRIES = {
     name: module
     for module, names in {
-        "entries": "pointwise new borrow shape stride word row address version bump item flag grad"
+        "entries": "pointwise new borrow restride shape stride word row address version bump item flag grad"
         " set_grad empty_cache pointwise_ rebase view lanes explicit convert",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"

@@ -24,9 +24,11 @@ from jitgrad.arena.columns import (
     NDIM,
     NONE,
     NUMEL,
+    OFFSET,
     OP,
     OWNER,
     S_HISTORY,
+    S_REFS,
     S_VERSION,
     SHAPE,
     STORAGE,
@@ -152,6 +154,40 @@ def borrow(self, args, n):
         p[STRIDE + d] = as_int(a[4 + ndim + d])
         numel *= p[SHAPE + d]
     p[NUMEL] = numel
+    if is_contiguous(p):
+        p[FLAGS] |= F_CONTIGUOUS
+    return wrap(H, r)
+
+
+def restride(self, args, n):
+    """``restride(x, offset, *shape, *strides)``: another Tensor, without history, over the storage of ``x``.
+
+    The caller has checked that it stays within the elements of ``x``.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    ndim = (n - 2) // 2
+    base = tensor_row(H, a[0])
+    if base == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+        return failed(H)
+    r = row_new(H)
+    if r == NONE:
+        no_memory(H)
+        return failed(H)
+    q = row_at(H, base)
+    p = row_at(H, r)
+    p[DTYPE] = q[DTYPE]
+    p[NDIM] = ndim
+    p[OFFSET] = q[OFFSET] + as_int(a[1])
+    numel = 1
+    for d in range(ndim):
+        p[SHAPE + d] = as_int(a[2 + d])
+        p[STRIDE + d] = as_int(a[2 + ndim + d])
+        numel *= p[SHAPE + d]
+    p[NUMEL] = numel
+    p[STORAGE] = q[STORAGE]
+    store(H, q[STORAGE])[S_REFS] += 1
     if is_contiguous(p):
         p[FLAGS] |= F_CONTIGUOUS
     return wrap(H, r)
