@@ -20,6 +20,7 @@ from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.ops import convolution as _convolution  # isort: skip
 from jitgrad.ops import normalization as _normalization  # isort: skip
 from jitgrad.ops import activations as _activations  # isort: skip
+from jitgrad.ops import cells as _cells  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()

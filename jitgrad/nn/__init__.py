@@ -13,6 +13,8 @@ from jitgrad.nn import (
     linear,
     loss,
     parameter_containers,
+    rnn,
+    utils,
 )
 from jitgrad.nn.activation import *  # noqa: F403
 from jitgrad.nn.containers import *  # noqa: F403
@@ -24,8 +26,9 @@ from jitgrad.nn.loss import *  # noqa: F403
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Buffer, Parameter
 from jitgrad.nn.parameter_containers import *  # noqa: F403
+from jitgrad.nn.rnn import *  # noqa: F403
 
-__all__ = ["Buffer", "Module", "Parameter", "functional", "init"]
+__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "utils"]
 __all__ += activation.__all__
 __all__ += containers.__all__
 __all__ += conv.__all__
@@ -34,3 +37,4 @@ __all__ += flatten.__all__
 __all__ += linear.__all__
 __all__ += loss.__all__
 __all__ += parameter_containers.__all__
+__all__ += rnn.__all__

@@ -176,6 +176,13 @@ DATA: dict[str, Data] = {
     "dropout": Data(
         lambda x, z, u: x * np.where(z < u, 1 / u, 0), (ANY, (0.0, 1.0), (0.2, 0.8)), 2, 2, **KINKS
     ),
+    # recurrent cells
+    "lstm_cell": Data(
+        lambda x, z, u, v: _sigmoid(x) * np.tanh(u) + _sigmoid(z) * v, (ANY,) * 4, 5, 8, scale=1
+    ),
+    "lstm_hidden": Data(lambda x, z: _sigmoid(x) * np.tanh(z), TWO, 5, 8),
+    "gru_candidate": Data(lambda x, z, u: np.tanh(x + _sigmoid(z) * u), (ANY,) * 3, 6, 8, scale=1),
+    "gru_hidden": Data(lambda x, z, u: z + _sigmoid(x) * (u - z), (ANY,) * 3, 6, 8, scale=4),
     # comparisons and logic
     "eq": Data(np.equal, TWO),
     "ne": Data(np.not_equal, TWO),

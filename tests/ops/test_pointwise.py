@@ -23,7 +23,8 @@ CALLED = [name for name in ROWS if name != "copy"]
 FLOATS = [name for name in CALLED if not DATA[name].integers]
 
 # Called through nn.functional: special values and errors are in tests/nn/test_activations.py.
-ACTIVATIONS = {op.name for op in OPS[BY_NAME["elu"].number : BY_NAME["glu"].number + 1]}
+ACTIVATIONS = {op.name for op in OPS[BY_NAME["elu"].number : BY_NAME["gru_hidden"].number + 1]}
+ACTIVATIONS.add("dropout")
 PLAIN = [name for name in FLOATS if name not in ACTIVATIONS]
 
 # One of each kind of formula: memory bound, vector math of our own, two and three operands, a mask.
