@@ -1,7 +1,7 @@
 """Train a two-layer perceptron on the 1,797 scanned digits of scikit-learn.
 
-Nothing but tensor operations: the momentum update is written out by hand, and the same code runs
-on jitgrad or on PyTorch, whichever is handed to `train`.
+The layers are written out as tensor operations, and the same code runs on jitgrad or on PyTorch,
+whichever is handed to `train`.
 
     pip install "jitgrad[examples]"
     python examples/digits.py                    # writes digits.png
@@ -98,18 +98,12 @@ def forward(torch: Any, params: list[Any], x: Any) -> Any:
     return linear(torch.relu(linear(x, w1, b1)), w2, b2)
 
 
-def step(
-    torch: Any, params: list[Any], velocity: list[Any], x: Any, y: Any, settings: Settings
-) -> float:
-    """Do one step of gradient descent with momentum, in place, and return the loss before it."""
+def step(torch: Any, params: list[Any], optimizer: Any, x: Any, y: Any) -> float:
+    """Do one step of gradient descent with momentum and return the loss before it."""
     loss = torch.nn.functional.cross_entropy(forward(torch, params, x), y)
-    for p in params:
-        p.grad = None
+    optimizer.zero_grad()
     loss.backward()
-    with torch.no_grad():
-        for p, v in zip(params, velocity, strict=True):
-            v.mul_(settings.momentum).add_(p.grad)
-            p.add_(v, alpha=-settings.lr)
+    optimizer.step()
     return float(loss.item())
 
 
@@ -139,7 +133,7 @@ def train(
     rng = np.random.default_rng(settings.seed)
     start = initial_weights(settings.hidden, data.train_x.shape[1], rng)
     params = [torch.tensor(w, dtype=dtype, requires_grad=True) for w in start]
-    velocity = [torch.tensor(np.zeros_like(w), dtype=dtype) for w in start]
+    optimizer = torch.optim.SGD(params, lr=settings.lr, momentum=settings.momentum)
     losses: list[float] = []
     seconds: list[float] = []
     for epoch in range(1, settings.epochs + 1):
@@ -148,7 +142,7 @@ def train(
             x = torch.tensor(data.train_x[rows], dtype=dtype)
             y = torch.tensor(data.train_y[rows])
             begin = time.perf_counter()
-            losses.append(step(torch, params, velocity, x, y, settings))
+            losses.append(step(torch, params, optimizer, x, y))
             seconds.append(time.perf_counter() - begin)
         if report is not None:
             report(epoch, statistics.fmean(losses[done:]))
