@@ -424,3 +424,44 @@ def test_steps_leak_nothing() -> None:
         return int(jitgrad.memory_stats()["live_rows"])
 
     assert work() == work()
+
+
+def test_steps_inside_backward(torch: ModuleType) -> None:
+    both = []
+    for t in (jitgrad, torch):
+        a = t.tensor([1.0, 2.0], dtype=t.float64, requires_grad=True)
+        b = t.tensor([3.0, -1.0], dtype=t.float64, requires_grad=True)
+        optimizers = {id(p): t.optim.Adam([p], lr=0.1) for p in (a, b)}
+
+        def step(p: Any, optimizers: dict[int, Any] = optimizers) -> None:
+            optimizers[id(p)].step()
+            optimizers[id(p)].zero_grad()
+
+        for p in (a, b):
+            p.register_post_accumulate_grad_hook(step)
+        for _ in range(3):
+            (a.sin().sum() * 2 + (b.exp() + a.detach() * b).sum()).backward()
+        assert a.grad is None
+        both.append([*a.tolist(), *b.tolist()])
+    np.testing.assert_allclose(*both, rtol=1e-12)
+
+
+def test_a_model_trains(torch: ModuleType) -> None:
+    both = []
+    x = np.random.default_rng(0).normal(size=(16, 3))
+    for t in (jitgrad, torch):
+        model = t.nn.Sequential(t.nn.Linear(3, 4), t.nn.Tanh(), t.nn.Linear(4, 1)).to(t.float64)
+        with t.no_grad():
+            for k, p in enumerate(model.parameters()):
+                p.copy_(t.tensor(np.random.default_rng(k).normal(size=tuple(p.shape))))
+        optimizer = t.optim.AdamW(model.named_parameters(), lr=0.05)
+        losses = []
+        for _ in range(15):
+            optimizer.zero_grad()
+            loss = (model(t.tensor(x)) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        both.append(losses)
+    np.testing.assert_allclose(*both, rtol=1e-9)
+    assert both[0][-1] < both[0][0]
