@@ -66,6 +66,13 @@ class Rule:
     each: str
     _loops: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        # The places that the header and a kernel's arguments have.
+        assert len(self.operands) <= col.P_OPERANDS, self
+        assert len(self.scalars) <= col.U_SINGLE - col.U_SCALARS, self
+        assert len(self.numbers) <= col.U_NUMBERS_MAX, self
+        assert len(self.values) <= col.U_VALUES_MAX, self
+
     @property
     def operands(self) -> tuple[str, ...]:
         """The tensors that the loop walks along, in its order."""
