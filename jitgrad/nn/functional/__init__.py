@@ -6,6 +6,7 @@ A new theme is a file here, named unlike any function, with its star import and 
 from __future__ import annotations
 
 from jitgrad.nn.functional import (
+    attention,
     convolution,
     ctc,
     distances,
@@ -15,6 +16,7 @@ from jitgrad.nn.functional import (
     normalization,
     products,
 )
+from jitgrad.nn.functional.attention import *  # noqa: F403
 from jitgrad.nn.functional.convolution import *  # noqa: F403
 from jitgrad.nn.functional.ctc import *  # noqa: F403
 from jitgrad.nn.functional.distances import *  # noqa: F403
@@ -28,6 +30,7 @@ from jitgrad.ops.activations import *  # noqa: F403
 
 __all__: list[str] = []
 __all__ += activations.__all__
+__all__ += attention.__all__
 __all__ += convolution.__all__
 __all__ += ctc.__all__
 __all__ += distances.__all__

@@ -10,7 +10,7 @@ from jitgrad.ops.promotion import result_type
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-__all__ = ["cosine_similarity", "pairwise_distance"]
+__all__ = ["cosine_similarity", "normalize", "pairwise_distance"]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -39,3 +39,18 @@ def pairwise_distance(
 ) -> Tensor:
     """The ``p``-norm of ``x1 - x2 + eps`` along the last dim, broadcast."""
     return (x1 - x2 + eps).norm(p, -1, keepdim)
+
+
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """Vectors along a dim over their ``p``-norm, which counts as ``eps`` at least.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.nn.functional.normalize(jitgrad.tensor([3.0, 4.0]), dim=0)
+    tensor([0.6000, 0.8000])
+    """
+    found = input / input.norm(p, dim, keepdim=True).clamp_min(eps)
+    return found if out is None else out.copy_(found)

@@ -1,0 +1,243 @@
+"""Attention and the transformer against PyTorch, with the same parameters."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad
+from tests.nn.both import check, copy_state, fails, plain, same_module
+
+pytestmark = pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+
+
+def normal(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(list(shape)).normal(size=shape)
+
+
+MASK = np.array([[True, False, True], [False, True, True], [True, True, False], [False] * 3])
+ADDED = np.where(MASK, 0.5, -1.0)
+
+
+# ---------------------------------------------------------------- the function
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [
+        (None, {}),
+        (None, {"is_causal": True}),
+        (None, {"scale": 0.3}),
+        (MASK, {}),
+        (ADDED, {}),
+    ],
+)
+@pytest.mark.parametrize("lead", [(2, 2), (), (3,)])
+def test_scaled_dot_product_attention(
+    torch: ModuleType, mask: Any, options: Any, lead: tuple[int, ...]
+) -> None:
+    def program(T: Any) -> Any:
+        q, k, v = (
+            T.tensor(normal(*lead, n, e)).requires_grad_() for n, e in ((4, 5), (3, 5), (3, 2))
+        )
+        m = None if mask is None else T.tensor(mask)
+        y = T.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m, **options)
+        (y * y).sum().backward()
+        return [y, q.grad, k.grad, v.grad]
+
+    check(torch, program, rtol=1e-9)
+
+
+def test_groups_of_queries(torch: ModuleType) -> None:
+    def program(T: Any) -> Any:
+        q, k, v = (T.tensor(normal(2, h, 3, 4)) for h in (4, 2, 2))
+        return T.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+    check(torch, program, rtol=1e-9)
+
+
+def test_dropped_weights() -> None:
+    q, v = jitgrad.zeros(1, 50, 2), jitgrad.ones(1, 50, 3)
+    f = jitgrad.nn.functional.scaled_dot_product_attention
+    y = f(q, q, v, dropout_p=0.5)
+    assert y.std().item() > 0.05
+    assert abs(y.mean().item() - 1) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (
+            lambda f, T: f(T.ones(2, 2), T.ones(2, 2), T.ones(2, 2), T.ones(2, 2), is_causal=True),
+            None,
+        ),
+        (lambda f, T: f(T.ones(2, 2), T.ones(2, 2), T.ones(2, 2).double()), "dtype"),
+        (lambda f, T: f(T.ones(2, 2), T.ones(2, 3), T.ones(2, 3)), ""),
+    ],
+)
+def test_errors_of_the_function(torch: ModuleType, program: Any, says: str | None) -> None:
+    fails(torch, lambda T: program(T.nn.functional.scaled_dot_product_attention, T), says)
+
+
+# ---------------------------------------------------------------- the layer
+def _heads(T: Any, module: Any, data: dict[str, Any]) -> Any:
+    tensors = {k: T.tensor(v) if isinstance(v, np.ndarray) else v for k, v in data.items()}
+    for name in ("query", "key", "value"):
+        tensors[name].requires_grad_()
+    output, weights = module(**tensors)
+    total = (output * output).sum()
+    if weights is not None:
+        total = total + (weights * weights).sum()
+    total.backward()
+    grads = {n: plain(T, p.grad) for n, p in module.named_parameters()}
+    inputs = [tensors[n].grad for n in ("query", "key", "value")]
+    return [output, weights, inputs, grads]
+
+
+QKV = {"query": normal(4, 2, 6), "key": normal(3, 2, 6), "value": normal(3, 2, 6) + 1}
+PADDING = np.array([[False, False, True], [False, True, False]])
+HEADS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, QKV),
+    "batch_first": (
+        {"batch_first": True},
+        {"query": normal(2, 4, 6), "key": normal(2, 3, 6), "value": normal(2, 3, 6)},
+    ),
+    "unbatched": ({}, {k: v[:, 0] for k, v in QKV.items()}),
+    "no bias": ({"bias": False}, QKV),
+    "other sizes": (
+        {"kdim": 5, "vdim": 3},
+        {"query": normal(4, 2, 6), "key": normal(3, 2, 5), "value": normal(3, 2, 3)},
+    ),
+    "bias_kv": ({"add_bias_kv": True}, QKV),
+    "zero_attn": ({"add_zero_attn": True, "add_bias_kv": True}, {**QKV, "attn_mask": ADDED}),
+    "mask": ({}, {**QKV, "attn_mask": ~MASK | np.eye(4, 3, -1, dtype=bool)[:, ::-1] & False}),
+    "float mask": ({}, {**QKV, "attn_mask": ADDED}),
+    "mask of heads": ({}, {**QKV, "attn_mask": normal(4, 4, 3)}),
+    "padding": ({}, {**QKV, "key_padding_mask": PADDING}),
+    "both masks": (
+        {},
+        {**QKV, "attn_mask": MASK[::-1].copy() & False, "key_padding_mask": PADDING},
+    ),
+    "no weights": ({}, {**QKV, "need_weights": False, "key_padding_mask": PADDING}),
+    "all weights": ({}, {**QKV, "average_attn_weights": False}),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(torch: ModuleType, name: str) -> None:
+    options, data = HEADS[name]
+    if name == "mask":
+        data = {**data, "attn_mask": ~MASK & ~np.array([[False], [False], [False], [True]])}
+    modules = {
+        T.__name__: T.nn.MultiheadAttention(6, 2, **options).double() for T in (jitgrad, torch)
+    }
+    assert repr(modules["jitgrad"]) == repr(modules["torch"])
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+    check(torch, lambda T: _heads(T, modules[T.__name__], data), rtol=1e-9)
+
+
+def test_self_attention_is_one_product(torch: ModuleType) -> None:
+    modules = {T.__name__: T.nn.MultiheadAttention(6, 3).double() for T in (jitgrad, torch)}
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+
+    def program(T: Any) -> Any:
+        x = T.tensor(normal(4, 2, 6)).requires_grad_()
+        y, w = modules[T.__name__](x, x, x)
+        (y * y).sum().backward()
+        return [y, w, x.grad]
+
+    check(torch, program, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (lambda n, T: n.MultiheadAttention(0, 1), None),
+        (lambda n, T: n.MultiheadAttention(5, 2), None),
+        (lambda n, T: n.MultiheadAttention(4, 2)(T.ones(4), T.ones(4), T.ones(4)), "query should"),
+        (lambda n, T: n.MultiheadAttention(4, 2)(T.ones(3, 4), *[T.ones(3, 1, 4)] * 2), None),
+        (lambda n, T: n.MultiheadAttention(4, 2)(*[T.ones(3, 1, 5)] * 3), None),
+        (
+            lambda n, T: n.MultiheadAttention(4, 2)(
+                *[T.ones(3, 1, 4)] * 3, key_padding_mask=T.ones(3)
+            ),
+            None,
+        ),
+        (
+            lambda n, T: n.MultiheadAttention(4, 2)(*[T.ones(3, 1, 4)] * 3, attn_mask=T.ones(2, 3)),
+            "The shape of the 2D attn_mask is",
+        ),
+        (
+            lambda n, T: n.MultiheadAttention(4, 2)(*[T.ones(3, 1, 4)] * 3, is_causal=True),
+            "Need attn_mask",
+        ),
+        (lambda n, T: n.TransformerEncoderLayer(4, 2, activation="x"), None),
+        (lambda n, T: n.Transformer(4, 2, 1, 1, 8)(T.ones(2, 1, 4), T.ones(2, 3, 4)), None),
+        (lambda n, T: n.Transformer(4, 2, 1, 1, 8)(T.ones(2, 1, 5), T.ones(2, 1, 4)), None),
+    ],
+)
+def test_errors(torch: ModuleType, program: Any, says: str | None) -> None:
+    fails(torch, lambda T: program(T.nn, T), says)
+
+
+# ---------------------------------------------------------------- the transformer
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm_first": True, "activation": "gelu"},
+        {"batch_first": True, "bias": False},
+    ],
+)
+@pytest.mark.parametrize("train", [True, False])
+def test_encoder_layer(torch: ModuleType, options: Any, train: bool) -> None:
+    same_module(
+        torch,
+        lambda T: T.nn.TransformerEncoderLayer(6, 2, 8, 0.0, **options),
+        normal(4, 3, 6),
+        dtype="float64",
+        rtol=1e-8,
+        train=train,
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"norm_first": True}])
+def test_decoder_layer(torch: ModuleType, options: Any) -> None:
+    same_module(
+        torch,
+        lambda T: T.nn.TransformerDecoderLayer(6, 2, 8, 0.0, **options),
+        normal(4, 3, 6),
+        normal(5, 3, 6),
+        dtype="float64",
+        rtol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_transformer_with_masks(torch: ModuleType, batch_first: bool) -> None:
+    def make(T: Any) -> Any:
+        return T.nn.Transformer(6, 2, 2, 2, 8, 0.0, batch_first=batch_first).double()
+
+    modules = {"jitgrad": make(jitgrad), "torch": make(torch)}
+    assert repr(modules["jitgrad"]) == repr(modules["torch"])
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+
+    def program(T: Any) -> Any:
+        m = modules[T.__name__]
+        src, tgt = (T.tensor(normal(n, 3, 6)).requires_grad_() for n in (5, 4))
+        a, b = (src.transpose(0, 1), tgt.transpose(0, 1)) if batch_first else (src, tgt)
+        mask = m.generate_square_subsequent_mask(4, dtype=T.float64)
+        y = m(a, b, tgt_mask=mask)
+        (y * y * y).sum().backward()
+        return [y, src.grad, tgt.grad, [p.grad for p in m.parameters()], mask]
+
+    check(torch, program, rtol=1e-7)
+
+
+def test_first_values_of_a_transformer() -> None:
+    m = jitgrad.nn.Transformer(32, 4, 1, 1, 64)
+    w = m.encoder.layers[0].linear1.weight.detach()
+    bound = (6 / 96) ** 0.5
+    assert 0.95 * bound < w.abs().max().item() <= bound
+    assert m.encoder.layers[0].self_attn.in_proj_bias.abs().max().item() == 0
