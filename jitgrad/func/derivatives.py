@@ -358,7 +358,7 @@ def jacrev(
             further = _further(nested, args, outputs, inputs)
             blocks = []
             for y in outputs:
-                rows = [levels.gradients([y], inputs, [e], further) for e in _basis(y)]
+                rows = levels.rows(y, inputs, further)
                 parts = [
                     _stacked([row[k] for row in rows], y.shape, x) for k, x in enumerate(inputs)
                 ]

@@ -80,6 +80,25 @@ def foreign(outputs: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
     return False
 
 
+def rows(output: Tensor, inputs: Sequence[Tensor], further: bool) -> list[list[Tensor]]:
+    """The gradients of each element of an output, one pass an element; the graph stays."""
+    from jitgrad.creation import eye, zeros_like
+
+    n = output.numel()
+    if not n:
+        return []
+    basis = eye(n, dtype=output.dtype).reshape(n, *output.shape).unbind(0)
+    if further or not output.requires_grad or autograd.anomaly.on:
+        return [gradients([output], inputs, [e], further) for e in basis]
+    # Hundreds of short passes: what `autograd.grad` checks each time is known here.
+    mode = engine.COLLECT | engine.CHOSEN | engine.RETAIN
+    found = [engine.run_backward(mode, 1, output, e, *inputs) for e in basis]
+    return [
+        [zeros_like(x.detach()) if g is None else g for g, x in zip(row, inputs, strict=True)]
+        for row in found
+    ]
+
+
 def gradients(
     outputs: Sequence[Tensor],
     inputs: Sequence[Tensor],

@@ -61,19 +61,22 @@ def _resolved(x: Tensor, sizes: tuple[int, ...]) -> tuple[int, ...]:
     unknown = sizes.count(-1)
     if unknown > 1:
         raise RuntimeError("only one dimension can be inferred")
-    shape = sizes_text(sizes)
     if unknown:
         if known == 0:
             raise RuntimeError(
-                f"cannot reshape tensor of {numel} elements into shape {shape} because the"
+                f"cannot reshape tensor of {numel} elements into shape {sizes_text(sizes)} because the"
                 " unspecified dimension size -1 can be any value and is ambiguous"
             )
         if numel % known:
-            raise RuntimeError(f"shape '{shape}' is invalid for input of size {numel}")
+            raise _wrong_sizes(sizes, numel)
         return tuple(numel // known if n == -1 else n for n in sizes)
     if known != numel:
-        raise RuntimeError(f"shape '{shape}' is invalid for input of size {numel}")
+        raise _wrong_sizes(sizes, numel)
     return sizes
+
+
+def _wrong_sizes(sizes: tuple[int, ...], numel: int) -> RuntimeError:
+    return RuntimeError(f"shape '{sizes_text(sizes)}' is invalid for input of size {numel}")
 
 
 def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
