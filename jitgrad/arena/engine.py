@@ -36,7 +36,7 @@ ENTRIES = {
         " set_grad empty_cache pointwise_ rebase view lanes explicit convert",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
-        " function output",
+        " function output function_call",
         "updates": "update clear_grads",
     }.items()
     for name in names.split()
@@ -278,7 +278,10 @@ def run_backward(
         return entry.backward(mode, *arguments)
     except Fault:
         pass
+    from jitgrad.autograd import stops
+
     before = grad_mode()
+    set_grad_mode(False)
     stash: dict[int, list[Any]] = {}
     context, gradients = 0, ()
     try:
@@ -288,16 +291,11 @@ def run_backward(
                 context, header[col.H_CONTEXT] = int(header[col.H_CONTEXT]), 0
             step: tuple[Any, ...]
             if code == col.X_PYTHON:
-                from jitgrad.autograd import stops
-
-                set_grad_mode(False)
                 if watch is not None and watch(int(header[col.H_DETAIL]), context):
                     step = (entry.resume, context, DONE)
                 else:
                     step = stops.act(context, stash, bool(mode & RETAIN))
             elif code == col.X_GIVE:
-                from jitgrad.autograd import stops
-
                 _, _, node = call(entry.stopped, context)
                 step = (entry.send, context, *stops.fitted(node, gradients))
             else:

@@ -50,6 +50,7 @@ from jitgrad.arena.python import failed, fault, no_memory, none, owner_of, tenso
 from jitgrad.arena.rows import flush, input_at, row_at, row_new, set_dense, unref
 from jitgrad.arena.shapes import FLOAT32
 from jitgrad.arena.vjps import check_saved
+from jitgrad.dtypes import FIRST_FLOAT
 from jitgrad.kernels.lowlevel import (
     as_int,
     at,
@@ -59,6 +60,7 @@ from jitgrad.kernels.lowlevel import (
     decref,
     incref,
     jit,
+    new_bool,
     new_int,
     raw_malloc,
     raw_realloc,
@@ -279,6 +281,64 @@ def function(self, args, n):
     unref(H, r)
     flush(H)
     return capsule
+
+
+@jit
+def plain_call(H, out, a, n):
+    """Whether Tensor row ``out`` can be the one output of a function of the ``n`` objects at ``a``.
+
+    It has no history, is none of them, and all of them are Tensors.
+    """
+    if out == NONE:
+        return False
+    p = row_at(H, out)
+    if p[OP] != LEAF or p[FLAGS] & F_REQUIRES_GRAD or p[NIN] != 0 or p[DTYPE] < FIRST_FLOAT:
+        return False
+    for i in range(n):
+        r = tensor_row(H, a[i])
+        if r == NONE or r == out:
+            return False
+    return True
+
+
+def function_call(self, args, n):
+    """``function_call(op, flags, output_op, object, out, *inputs)``: `function` and `output` in one.
+
+    Returns False, with nothing done, where the usual case is not met (see `plain_call`).
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    out = tensor_row(H, a[4])
+    if not plain_call(H, out, at(a, 5), n - 5):
+        return new_bool(0)
+    f = row_new(H)
+    if f == NONE:
+        no_memory(H)
+        return failed(H)
+    p = row_at(H, f)
+    q = row_at(H, out)
+    p[USES] = 0
+    p[DTYPE] = q[DTYPE]
+    p[NUMEL] = q[NUMEL]
+    set_dense(p, q[NDIM], at(q, SHAPE))
+    if set_inputs(H, f, at(a, 5), n - 5) == NONE:
+        unref(H, f)
+        return failed(H)
+    p[OP] = as_int(a[0])
+    p[FLAGS] = F_REQUIRES_GRAD | as_int(a[1])
+    incref(a[3])
+    p[HELD] = a[3]
+    h = words(H)
+    h[H_SEQ] += 1
+    q[SEQ] = h[H_SEQ]
+    q[OP] = as_int(a[2])
+    q[FLAGS] |= F_REQUIRES_GRAD
+    q[OUTNR] = 0
+    q[ATTR + VIEW_KIND] = VIEW_ALIAS
+    q[NIN] = 1
+    # The reference that row_new gave is the output's.
+    q[INPUT] = f
+    return new_bool(1)
 
 
 def output(self, args, n):

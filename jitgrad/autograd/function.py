@@ -8,10 +8,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jitgrad import errors
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import call, entry, grad_mode, set_grad_mode
+from jitgrad.arena.engine import Fault, call, entry, grad_mode, set_grad_mode
 from jitgrad.autograd import watching
 from jitgrad.autograd.hooks import Held
+from jitgrad.dtypes import ALL
+from jitgrad.ops.operands import is_tensor
+from jitgrad.ops.recipe import shape_of, zeros
 from jitgrad.ops.table import FUNCTION, OUTPUT
 
 if TYPE_CHECKING:
@@ -37,13 +41,14 @@ class FunctionContext(Held):
     _function: type[Function]
     needs_input_grad: tuple[bool, ...] = ()
     _saved: tuple[Any, ...] = ()
-    _versions: tuple[int, ...] = ()
+    _versions: Sequence[int] = ()
     _freed = False
     _materialize = True
     _dirty: tuple[Any, ...] = ()
     _plain: frozenset[int] = frozenset()
     _models: tuple[Any, ...] = ()
-    _places: tuple[int, ...] = ()
+    #: Which arguments are Tensors; None: all.
+    _places: tuple[int, ...] | None = None
     #: Of what was saved, the outputs: position -> which output it is.
     _outputs_saved: dict[int, int] = {}
     _node: Any = None
@@ -56,10 +61,8 @@ class FunctionContext(Held):
         TypeError
             If one is neither a Tensor nor None.
         """
-        from jitgrad.tensor import Tensor
-
         for x in tensors:
-            if x is not None and not isinstance(x, Tensor):
+            if x is not None and not is_tensor(x):
                 raise TypeError(
                     "save_for_backward can only save variables, but argument is of type"
                     f" {type(x).__name__}"
@@ -78,16 +81,14 @@ class FunctionContext(Held):
         RuntimeError
             If a backward pass has freed them, or one was changed in place since.
         """
-        from jitgrad import errors
-
         if self._freed:
             raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
         if self.packed is not None:
             return tuple(None if x is None else self.packed[i] for i, x in enumerate(self._saved))
         for x, version in zip(self._saved, self._versions, strict=False):
-            if x is not None and x._version != version:
+            if x is not None and entry.version(x) != version:
                 row = entry.row(x)
-                raise errors.from_fault(col.X_VERSION, row, x._version, version, ())
+                raise errors.from_fault(col.X_VERSION, row, entry.version(x), version, ())
         if self._node is not None and self._outputs_saved and grad_mode():
             return tuple(
                 _reattached(x, self._node, self._outputs_saved[i], len(self._models))
@@ -110,7 +111,7 @@ class FunctionContext(Held):
         """Whether backward gets zeros (True, the default) or None for outputs that nothing depends on."""
         self._materialize = bool(value)
 
-    def run(self, gradients: Sequence[Any], retain: bool, node: Any) -> list[Any]:
+    def run(self, gradients: Sequence[Any], retain: bool, node: Any) -> Sequence[Any]:
         """Call the user's backward: the gradients of the outputs in, those of the Tensor inputs out.
 
         ``node`` is the function's own.
@@ -120,12 +121,11 @@ class FunctionContext(Held):
         RuntimeError
             If backward returns the wrong number of gradients.
         """
-        if self._materialize:
-            from jitgrad.creation import zeros
-
+        if self._materialize and None in gradients:
+            models = self._models or (_shape_and_dtype(node),)
             gradients = [
-                zeros(model[0], dtype=model[1]) if g is None and model is not None else g
-                for g, model in zip(gradients, self._models, strict=True)
+                zeros(model[0], model[1]) if g is None and model is not None else g
+                for g, model in zip(gradients, models, strict=True)
             ]
         self._node = node
         try:
@@ -143,15 +143,16 @@ class FunctionContext(Held):
                 f"function {type(self).__name__} returned an incorrect number of gradients (expected"
                 f" {n}, got {len(found)})"
             )
-        for hook in list((self.after or {}).values()):
-            changed = hook(found, tuple(gradients))
-            if changed is not None:
-                found = changed if isinstance(changed, tuple) else (changed,)
+        if self.after:
+            for hook in list(self.after.values()):
+                changed = hook(found, tuple(gradients))
+                if changed is not None:
+                    found = changed if isinstance(changed, tuple) else (changed,)
         if not retain:
             if self.packed is not None:
                 self.packed.free()
             self._saved, self._freed = (), bool(self._saved) or self._freed
-        return [found[i] for i in self._places]
+        return found if self._places is None else [found[i] for i in self._places]
 
 
 class Function:
@@ -182,10 +183,13 @@ class Function:
     """
 
     _context: type[FunctionContext]
+    #: Whether forward takes the context itself: there is no setup_context.
+    _own_context = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Named as PyTorch names the node.
+        cls._own_context = cls.setup_context is Function.setup_context
         cls._context = type(f"{cls.__name__}Backward", (FunctionContext,), {"_function": cls})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -229,33 +233,54 @@ class Function:
         TypeError
             If forward returns something that is neither Tensors nor plain values.
         """
-        from jitgrad.tensor import Tensor
-
         if kwargs:
             given = args if cls.setup_context is not Function.setup_context else (None, *args)
             bound = inspect.signature(cls.forward).bind(*given, **kwargs)
             args = bound.args[len(given) - len(args) :]
         ctx = cls._context()
         recording = grad_mode()
-        tensors = [isinstance(a, Tensor) for a in args]
-        needs = tuple(t and a.requires_grad for a, t in zip(args, tensors, strict=True))
+        needs = tuple([is_tensor(a) and a.requires_grad for a in args])
         ctx.needs_input_grad = needs
-        differentiable = recording and any(needs)
         set_grad_mode(False)
         try:
-            if cls.setup_context is Function.setup_context:
+            if cls._own_context:
                 made = cls.forward(ctx, *args)
             else:
                 made = cls.forward(*args)
                 cls.setup_context(ctx, args, made)
-            outputs = made if isinstance(made, tuple) else (made,)
-            ctx._versions = tuple(-1 if x is None else x._version for x in ctx._saved)
-            if not differentiable:
+            saved = ctx._saved
+            if saved:
+                ctx._versions = [-1 if x is None else entry.version(x) for x in saved]
+            if not recording or True not in needs:
                 return made
+            if is_tensor(made) and _plain(ctx, made, args):
+                return made
+            outputs = made if isinstance(made, tuple) else (made,)
+            tensors = [is_tensor(a) for a in args]
             outputs = _recorded(ctx, args, tensors, outputs)
         finally:
             set_grad_mode(recording)
         return outputs if isinstance(made, tuple) else outputs[0]
+
+
+def _plain(ctx: FunctionContext, output: Tensor, args: tuple[Any, ...]) -> bool:
+    """Record the usual function in one call: one output, of which nothing is special."""
+    if ctx._dirty or ctx._plain or watching.watchers():
+        return False
+    for x in ctx._saved:
+        if x is output:
+            return False
+    try:
+        return entry.function_call(_FUNCTION, col.F_PYTHON, _OUTPUT, ctx, output, *args)
+    except Fault:
+        return call(entry.function_call, _FUNCTION, col.F_PYTHON, _OUTPUT, ctx, output, *args)
+
+
+_FUNCTION, _OUTPUT = FUNCTION.number, OUTPUT.number
+
+
+def _shape_and_dtype(node: Any) -> tuple[Any, Any]:
+    return shape_of(node), ALL[entry.node_word(node, col.DTYPE)]
 
 
 def _recorded(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import call, entry
+from jitgrad.autograd.function import FunctionContext, Output
 from jitgrad.errors import sizes
 from jitgrad.ops import recipe
 
@@ -27,9 +28,12 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
     ``stash`` keeps, for the length of the pass, the gradients of functions with several outputs, by the
     function's creation number.
     """
-    from jitgrad.autograd.function import FunctionContext, Output
-
-    held, gradient, node = call(entry.stopped, context)
+    held, gradient, node = entry.stopped(context)
+    if isinstance(held, FunctionContext) and not held.gradient and not held.before:
+        if not entry.settle_row(context):
+            return (entry.resume, context, contexts.DONE)
+        outputs = stash.pop(entry.node_word(node, col.SEQ), None) if stash else None
+        return (entry.send, context, *held.run(outputs or (gradient,), retain, node))
     if held is None:
         # Marked by somebody who only looks on.
         return (entry.resume, context, contexts.HOOKED)
