@@ -19,6 +19,8 @@ from jitgrad.ops import indexing as _indexing  # isort: skip
 from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.ops import convolution as _convolution  # isort: skip
 from jitgrad.ops import normalization as _normalization  # isort: skip
+from jitgrad.ops import pooling as _pooling  # isort: skip
+from jitgrad.ops import padding as _padding  # isort: skip
 from jitgrad.ops import activations as _activations  # isort: skip
 from jitgrad.ops import cells as _cells  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip

@@ -14,8 +14,10 @@ from jitgrad.ops import (
     joining,
     normalization,
     picking,
+    pooling,
     products,
     reductions,
+    resampling,
     views,
 )
 from jitgrad.tensor import Tensor
@@ -83,6 +85,11 @@ attach()
 
 
 _NAMESPACE_ONLY = {
+    pooling: (
+        "max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d"
+        " max_pool1d_with_indices"
+    ).split(),
+    resampling: "channel_shuffle pixel_shuffle pixel_unshuffle".split(),
     normalization: "group_norm layer_norm rms_norm".split(),
     convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
     joining: "cat concat concatenate stack".split(),

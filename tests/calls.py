@@ -496,3 +496,19 @@ add(
     f(5, 2, 3),
     f(5),
 )
+
+# ---------------------------------------------------------------- pooling, padding, resampling
+for _name, _space in {
+    "max_pool1d": lambda nf, x: nf.max_pool1d(x[0], 2),
+    "max_pool2d": lambda nf, x: nf.max_pool2d(x, 2, 1, 1),
+    "max_pool3d": lambda nf, x: nf.max_pool3d(x.unsqueeze(0), (1, 2, 2)),
+    "avg_pool2d": lambda nf, x: nf.avg_pool2d(x, 2, 1, 1, count_include_pad=False),
+    "adaptive_avg_pool2d": lambda nf, x: nf.adaptive_avg_pool2d(x, (2, 3)),
+    "pad": lambda nf, x: nf.pad(x, (1, -1, 2, 0), value=1.5),
+    "pad reflect": lambda nf, x: nf.pad(x, (1, 2, 0, 1), "reflect"),
+    "interpolate bilinear": lambda nf, x: nf.interpolate(x, (2, 5), mode="bilinear"),
+    "interpolate nearest": lambda nf, x: nf.interpolate(x, scale_factor=1.5),
+    "unfold": lambda nf, x: nf.unfold(x, 2, padding=1),
+    "local_response_norm": lambda nf, x: nf.local_response_norm(x, 2, 0.5),
+}.items():
+    add(f"F.{_name}", lambda t, x, h=_space: h(t.nn.functional, x), f(1, 2, 3, 4))

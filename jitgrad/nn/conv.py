@@ -153,7 +153,7 @@ class _Forward(_Conv):
     def _convolve(self, function: Any, input: Tensor) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
-            pad: Any = F.pad  # type: ignore[attr-defined]
+            pad: Any = F.pad
             input, padding = pad(input, self._around(), mode=self.padding_mode), 0
         return function(
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups

@@ -11,20 +11,26 @@ from jitgrad.nn.functional import (
     ctc,
     distances,
     dropouts,
+    embeddings,
     losses,
     margins,
     normalization,
+    pooling,
     products,
+    resampling,
 )
 from jitgrad.nn.functional.attention import *  # noqa: F403
 from jitgrad.nn.functional.convolution import *  # noqa: F403
 from jitgrad.nn.functional.ctc import *  # noqa: F403
 from jitgrad.nn.functional.distances import *  # noqa: F403
 from jitgrad.nn.functional.dropouts import *  # noqa: F403
+from jitgrad.nn.functional.embeddings import *  # noqa: F403
 from jitgrad.nn.functional.losses import *  # noqa: F403
 from jitgrad.nn.functional.margins import *  # noqa: F403
 from jitgrad.nn.functional.normalization import *  # noqa: F403
+from jitgrad.nn.functional.pooling import *  # noqa: F403
 from jitgrad.nn.functional.products import *  # noqa: F403
+from jitgrad.nn.functional.resampling import *  # noqa: F403
 from jitgrad.ops import activations
 from jitgrad.ops.activations import *  # noqa: F403
 
@@ -35,7 +41,10 @@ __all__ += convolution.__all__
 __all__ += ctc.__all__
 __all__ += distances.__all__
 __all__ += dropouts.__all__
+__all__ += embeddings.__all__
 __all__ += losses.__all__
 __all__ += margins.__all__
 __all__ += normalization.__all__
+__all__ += pooling.__all__
 __all__ += products.__all__
+__all__ += resampling.__all__

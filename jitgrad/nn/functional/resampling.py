@@ -1,0 +1,29 @@
+"""Padding, other sizes, shuffled pixels and windows as columns, as functions."""
+
+from __future__ import annotations
+
+from jitgrad.ops.padding import pad
+from jitgrad.ops.resampling import (
+    channel_shuffle,
+    fold,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+    unfold,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
+
+__all__ = [
+    "channel_shuffle",
+    "fold",
+    "interpolate",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
+]
