@@ -134,7 +134,7 @@ VIEW_EXPAND = 2  # the input was broadcast: the gradient is summed
 
 # Rows of ops along dims keep in ATTR:
 A_MASK = 0  # bit d: the op runs along dim d
-A_KEEP = 1  # dims kept with size 1
+A_KEEP = 1  # bit 0: dims kept with size 1; bit 1: the user named the dims
 A_FIRST = 2  # first attribute of the op itself
 
 # ---------------------------------------------------------------- a storage

@@ -98,7 +98,7 @@ def record_lanes(H, op, r, mask, keep, attrs, n):
         for d in range(p[NDIM]):
             h[C_SHAPE + d] = p[SHAPE + d]
     else:
-        lanes_shape(H, p, mask, keep)
+        lanes_shape(H, p, mask, keep & 1)
     if o[O_BITS] & OB_NOT_EMPTY:
         for d in range(p[NDIM]):
             if mask & (1 << d) and p[SHAPE + d] == 0:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
+from jitgrad.ops.record import NAMED
 from jitgrad.ops.table import OPS, OUTPUT, Op
 
 if TYPE_CHECKING:
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 def name_of(op: Op) -> str:
     """PyTorch's name of an op's node."""
-    if op.node[-1].isdigit() and op.node != "Log2":
-        return f"{op.node[:-1]}Backward{op.node[-1]}"
-    return f"{op.node}Backward0"
+    return _backward(op.node)
+
+
+def _backward(node: str) -> str:
+    if node[-1].isdigit() and node != "Log2":
+        return f"{node[:-1]}Backward{node[-1]}"
+    return f"{node}Backward0"
 
 
 class Node:
@@ -52,9 +57,6 @@ class Node:
         found: list[tuple[Node | None, int]] = []
         for i in range(entry.node_word(self._capsule, col.NIN)):
             capsule = entry.node_input(self._capsule, i)
-            # A cast that promotion inserted is no op of the user's: PyTorch has none there.
-            while capsule is not None and entry.node_word(capsule, col.FLAGS) & col.F_IMPLICIT:
-                capsule = entry.node_input(capsule, 0)
             found.append((None, 0) if capsule is None else _producer(capsule))
         return tuple(found)
 
@@ -115,7 +117,10 @@ def _name(capsule: Any) -> str:
     if held is not None and hasattr(type(held), "run"):
         return type(held).__name__
     op = OPS[entry.node_word(capsule, col.OP)]
-    return op.node if op.number == col.LEAF else name_of(op)
+    if op.number == col.LEAF:
+        return op.node
+    named = op.dims_node and entry.node_word(capsule, col.ATTR + col.A_KEEP) & NAMED
+    return _backward(op.dims_node if named else op.node)
 
 
 def of_capsule(capsule: Any) -> Node:
@@ -134,8 +139,11 @@ def of_capsule(capsule: Any) -> Node:
     return node
 
 
+# A cast that promotion inserted, say, is no op of the user's: PyTorch has no node there.
 def _producer(capsule: Any) -> tuple[Node, int]:
     """The node that computed a row, and which of its outputs the row is."""
+    while entry.node_word(capsule, col.FLAGS) & col.F_IMPLICIT:
+        capsule = entry.node_input(capsule, 0)
     if entry.node_word(capsule, col.OP) != OUTPUT.number:
         return of_capsule(capsule), 0
     return of_capsule(entry.node_input(capsule, 0)), entry.node_word(capsule, col.OUTNR)

@@ -374,10 +374,11 @@ def _clamp(low: Any, high: Any) -> tuple[Op, tuple[Any, ...]]:
     if low is None and high is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if high is None:
-        return BY_NAME["clamp_min"], (low,)
+        return BY_NAME["clamp_low"], (low,)
     if low is None:
-        return BY_NAME["clamp_max"], (high,)
-    return BY_NAME["clamp"], (low, high)
+        return BY_NAME["clamp_high"], (high,)
+    numbers = type(low) in _NUMBERS and type(high) in _NUMBERS
+    return BY_NAME["clamp" if numbers else "clamp_tensor"], (low, high)
 
 
 clip = clamp

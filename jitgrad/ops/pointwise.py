@@ -166,31 +166,35 @@ pointwise("round", "Round", "round(x)", "0", only="no_bool")
 pointwise("trunc", "Trunc", "trunc(x)", "0", only="no_bool")
 
 # ---------------------------------------------------------------- selection
-pointwise(
-    "clamp",
-    "Clamp",
-    "minimum(maximum(x, z), u)",
-    "where((x >= z) & (x <= u), g, 0)",
-    "where((x < z) & (z < u), g, 0)",
-    "where((x > u) | (u < z), g, 0)",
-    only="no_bool",
-)
-pointwise(
-    "clamp_min",
-    "ClampMin",
-    "maximum(x, z)",
-    "where(x >= z, g, 0)",
-    "where(x < z, g, 0)",
-    only="no_bool",
-)
-pointwise(
-    "clamp_max",
-    "ClampMax",
-    "minimum(x, z)",
-    "where(x <= z, g, 0)",
-    "where(x > z, g, 0)",
-    only="no_bool",
-)
+# PyTorch counts a clamp by numbers, one by tensors, and clamp_min, clamp_max as different nodes.
+for _name, _node in {"clamp": "Clamp1", "clamp_tensor": "Clamp"}.items():
+    pointwise(
+        _name,
+        _node,
+        "minimum(maximum(x, z), u)",
+        "where((x >= z) & (x <= u), g, 0)",
+        "where((x < z) & (z < u), g, 0)",
+        "where((x > u) | (u < z), g, 0)",
+        only="no_bool",
+    )
+for _name, _node in {"clamp_low": "Clamp1", "clamp_min": "ClampMin"}.items():
+    pointwise(
+        _name,
+        _node,
+        "maximum(x, z)",
+        "where(x >= z, g, 0)",
+        "where(x < z, g, 0)",
+        only="no_bool",
+    )
+for _name, _node in {"clamp_high": "Clamp1", "clamp_max": "ClampMax"}.items():
+    pointwise(
+        _name,
+        _node,
+        "minimum(x, z)",
+        "where(x <= z, g, 0)",
+        "where(x > z, g, 0)",
+        only="no_bool",
+    )
 # A tie gives half to each; beside a NaN both get all of it, as in PyTorch.
 pointwise(
     "maximum",

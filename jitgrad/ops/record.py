@@ -43,6 +43,8 @@ def view(op: Op, x: Tensor, *integers: int) -> Tensor:
 
 
 ALL_DIMS, ONE_DIM, MASK = 0, 1, 2
+#: Of the keepdim argument of `lanes`: the dims were named.
+NAMED = 2
 
 
 def lanes(
@@ -64,9 +66,9 @@ def lanes(
     if dim is None:
         arguments = (op.number, x, ALL_DIMS, 0, int(keepdim), *attributes)
     elif type(dim) is int:
-        arguments = (op.number, x, ONE_DIM, dim, int(keepdim), *attributes)
+        arguments = (op.number, x, ONE_DIM, dim, NAMED | bool(keepdim), *attributes)
     else:
-        arguments = (op.number, x, MASK, dims_mask(x, dim), int(keepdim), *attributes)
+        arguments = (op.number, x, MASK, dims_mask(x, dim), NAMED | bool(keepdim), *attributes)
     try:
         return entry.lanes(*arguments)
     except Fault:

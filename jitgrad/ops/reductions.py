@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
+from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.kernels import formula
 from jitgrad.ops import record
@@ -45,6 +46,7 @@ def lanes(
     reads: str = "",
     rule: str = "first",
     only: str = "",
+    dims_node: str = "",
 ) -> Op:
     """Add an op along dims, with its gradient as a formula or as a kernel that ``reads`` x, y or both."""
     used = formula.names(dx) if dx else set(reads)
@@ -63,13 +65,14 @@ def lanes(
             rule,
             bits=bits,
             aliases=1 if dx == "g" else 0,
+            dims_node=dims_node,
         )
     )
 
 
-SUM = lanes("sum", "Sum", "sum_", "g", rule="sum")
-MEAN = lanes("mean", "Mean", "sum_", "g / n", only="no_int")
-PROD = lanes("prod", "Prod", "prod", dx_kernel="prod_dx", reads="x", rule="sum")
+SUM = lanes("sum", "Sum", "sum_", "g", rule="sum", dims_node="Sum1")
+MEAN = lanes("mean", "Mean", "sum_", "g / n", only="no_int", dims_node="Mean1")
+PROD = lanes("prod", "Prod", "prod", dx_kernel="prod_dx", reads="x", rule="sum", dims_node="Prod1")
 AMAX = lanes("amax", "Amax", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
 AMIN = lanes("amin", "Amin", "amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
 MAX = lanes("max", "Max1", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
@@ -216,6 +219,8 @@ def _extreme(
     values = record.explicit(TAKE_EXTREME[name], (input, indices), indices.shape, (d,))
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
+        # Not the user's op: the node is that of the maximum.
+        entry.flag(values, col.F_IMPLICIT, 1)
     return ValuesAndIndices(values, indices)
 
 

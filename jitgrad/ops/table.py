@@ -58,6 +58,8 @@ class Op:
     vjps: tuple[str | None, ...] = ()
     needs: tuple[int, ...] = ()
     rule: str = "common"
+    #: PyTorch's name of the node of a reduction that was given dims, where it is another.
+    dims_node: str = ""
     masks: int = 0
     bits: int = 0
     aliases: int = 0

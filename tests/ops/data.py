@@ -160,15 +160,18 @@ DATA: dict[str, Data] = {
     "round": Data(np.rint, ulps32=0, ulps=0, gap=0.02),
     "trunc": Data(np.trunc, ulps32=0, ulps=0, **KINKS),
     # selection
-    "clamp": Data(
-        lambda x, z, u: np.minimum(np.maximum(x, z), u),
-        (ANY, (-1.5, -0.2), (0.3, 1.5)),
-        0,
-        0,
-        **KINKS,
+    **dict.fromkeys(
+        ("clamp", "clamp_tensor"),
+        Data(
+            lambda x, z, u: np.minimum(np.maximum(x, z), u),
+            (ANY, (-1.5, -0.2), (0.3, 1.5)),
+            0,
+            0,
+            **KINKS,
+        ),
     ),
-    "clamp_min": Data(np.maximum, TWO, 0, 0, **KINKS),
-    "clamp_max": Data(np.minimum, TWO, 0, 0, **KINKS),
+    **dict.fromkeys(("clamp_min", "clamp_low"), Data(np.maximum, TWO, 0, 0, **KINKS)),
+    **dict.fromkeys(("clamp_max", "clamp_high"), Data(np.minimum, TWO, 0, 0, **KINKS)),
     "maximum": Data(np.maximum, TWO, 0, 0, **KINKS),
     "minimum": Data(np.minimum, TWO, 0, 0, **KINKS),
     "where": Data(np.where, ((0, 1), ANY, ANY), 0, 0, masks=(0,)),

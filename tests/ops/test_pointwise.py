@@ -382,7 +382,10 @@ CALLS: dict[str, Callable[..., Any]] = {
     "addcmul": lambda t, x, z: t.addcmul(x, z, x),
     "addcdiv": lambda t, x, z: t.addcdiv(x, z, x),
     "lerp": lambda t, x, z: t.lerp(x, z, 0.3),
-    "clamp": lambda t, x, z: t.clamp(x, z, t.ones_like(z)),
+    "clamp": lambda t, x, z: t.clamp(x, -0.5, 1.5),
+    "clamp_tensor": lambda t, x, z: t.clamp(x, z, t.ones_like(z)),
+    "clamp_low": lambda t, x, z: t.clamp(x, min=z),
+    "clamp_high": lambda t, x, z: t.clamp(x, max=z),
     "where": lambda t, x, z: t.where(x > z, x, z),
     "masked_fill": lambda t, x, z: t.masked_fill(x, z > 0, float("inf")),
 }
