@@ -100,7 +100,6 @@ def _cast(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 def _leaf(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return RuntimeError(
         "a leaf Variable that requires grad is being used in an in-place operation."
-        " (Update it under jitgrad.no_grad().)"
     )
 
 
@@ -119,11 +118,10 @@ def _version(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
     columns = row(a)
     letter = dtypes.ALL[columns["dtype"]].letter
-    node = OPS[columns["op"]].node
-    origin = f", which is output {columns['outnr']} of {node}Backward0," if columns["op"] else ""
+    made = f", which is output {columns['outnr']} of {_producer(columns)}," if columns["op"] else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace"
-        f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{origin} is at version {b};"
+        f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{made} is at version {b};"
         f" expected version {c} instead. Hint: enable anomaly detection to find the operation that"
         " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
     )
@@ -196,17 +194,70 @@ def _empty(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
 
 def _view_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    if b == col.NONE:
+        why = "it was found in a graph, or its base's data was replaced, so its base is not known"
+    else:
+        why = "its elements lie in the base's memory as no strides of the base's gradient describe"
     return RuntimeError(
-        f"{_name(a)}_: a view of a tensor that takes part in autograd can't be modified in place;"
-        " use the out-of-place op, or clone() first"
+        "a view that was modified by an inplace operation, itself or through its base, has no history:"
+        f" {why}; clone() the tensor first"
     )
 
 
-def _stale(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+def _view_leaf(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     return RuntimeError(
-        "this view was taken before its base was modified by an inplace operation that autograd recorded,"
-        " so it has an old history; take the view again after the modification"
+        "a view of a leaf Variable that requires grad is being used in an in-place operation."
     )
+
+
+def _view_made(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    from jitgrad.arena.inspect import row
+
+    columns = row(a)
+    flags = columns["flags"]
+    modified = "its base or another view of its base has been" if b else "is being"
+    no_grad = flags & col.F_VIEW_NO_GRAD
+    origin = f"Output {columns['outnr']} of {_producer(columns)} is a view"
+    if no_grad or columns["op"] == col.LEAF:
+        start = origin + " of a view which was created" if columns["op"] else "A view was created"
+        text = f"{start} in no_grad mode and {modified} modified inplace with grad mode enabled."
+    else:
+        text = f"{origin} and {modified} modified inplace."
+    if flags & col.F_VIEW_SEVERAL:
+        why = (
+            "This view is the output of a function that returns multiple views. Such functions do not"
+            " allow the output views to be modified inplace. You should replace the inplace operation by"
+            " an out-of-place one."
+        )
+    elif no_grad:
+        why = (
+            "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify"
+            " your code by moving both the view and the inplace either both inside the no_grad block (if"
+            " you don't want the inplace to be tracked) or both outside (if you want the inplace to be"
+            " tracked)."
+        )
+    else:
+        why = (
+            "This view was created inside a custom Function (or because an input was returned as-is) and"
+            " the autograd logic to handle view+inplace would override the custom backward associated"
+            " with the custom Function, leading to incorrect gradients. This behavior is forbidden. You"
+            " can fix this by cloning the output of the custom Function."
+        )
+    return RuntimeError(f"{text} {why}")
+
+
+def _producer(columns: dict[str, Any]) -> str:
+    """What messages call the op of a row: its node's name without ``Backward`` and what follows."""
+    import ctypes
+
+    from jitgrad.arena.inspect import row
+    from jitgrad.ops.table import OUTPUT
+
+    if columns["op"] == OUTPUT.number:
+        held = row(columns["input"][0])["held"]
+        return type(ctypes.cast(held, ctypes.py_object).value).__name__.removesuffix("Backward")
+    node = OPS[columns["op"]].node
+    return node if node == "Log2" else node.rstrip("0123456789")
 
 
 def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
@@ -271,7 +322,8 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_VIEW_INPLACE: _view_inplace,
     col.X_INDEX: _index,
     col.X_ROOT: _root,
-    col.X_STALE: _stale,
+    col.X_VIEW_LEAF: _view_leaf,
+    col.X_VIEW_MADE: _view_made,
     col.X_SCALAR: _scalar,
     col.X_FIT: _fit,
     col.X_NO_GRAD: _no_grad,

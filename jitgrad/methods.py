@@ -35,7 +35,8 @@ _METHODS = {
     products: "mm bmm mv dot addmm outer matmul".split(),
     views: (
         "reshape flatten unflatten transpose swapaxes t permute movedim moveaxis squeeze unsqueeze expand"
-        " broadcast_to select narrow diagonal unbind split chunk tensor_split"
+        " broadcast_to select narrow diagonal unbind split chunk tensor_split transpose_ swapaxes_ swapdims_"
+        " t_ unsqueeze_ squeeze_"
     ).split(),
     joining: "flip repeat tile tril triu roll".split(),
     gathering: "gather take_along_dim scatter scatter_add scatter_ scatter_add_".split(),

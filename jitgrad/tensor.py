@@ -254,7 +254,10 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         """Whether operations on it are recorded."""
-        return bool(entry.word(self, col.FLAGS) & col.F_REQUIRES_GRAD)
+        flags = entry.word(self, col.FLAGS)
+        if flags & col.F_VIEW:
+            flags |= entry.base_flags(self)
+        return bool(flags & col.F_REQUIRES_GRAD)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -282,14 +285,14 @@ class Tensor:
     @property
     def is_leaf(self) -> bool:
         """Whether it was made by the user rather than by a recorded op."""
+        if entry.word(self, col.FLAGS) & col.F_VIEW:
+            call(entry.refresh, self, 0)
         return entry.word(self, col.OP) == col.LEAF
 
     @property
     def grad_fn(self) -> Any:
         """The node of the graph that made it; None for a leaf."""
-        if entry.word(self, col.OP) == col.LEAF:
-            return None
-        return node.grad_fn(self)
+        return None if self.is_leaf else node.grad_fn(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.RemovableHandle:
         """Have ``hook(gradient)`` called when a backward pass has this tensor's whole gradient.
@@ -336,7 +339,7 @@ class Tensor:
         found = entry.grad(self)
         if found is None:
             flags = entry.word(self, col.FLAGS)
-            if not self.is_leaf and not flags & col.F_RETAIN:
+            if entry.word(self, col.OP) != col.LEAF and not flags & col.F_RETAIN:
                 warnings.warn(
                     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its"
                     " .grad attribute won't be populated during autograd.backward(). If you indeed"
@@ -432,19 +435,20 @@ class Tensor:
         return record.view(views.DETACH, self)
 
     def detach_(self) -> Tensor:
-        """Forget its history, in place."""
-        return record.rebase(self, self.detach())
+        """Forget its history, in place; not for views (RuntimeError)."""
+        if self._is_view():
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        return call(entry.forget, self)
 
     @property
     def data(self) -> Tensor:
         """The same memory without history; changes through it are not noticed by autograd."""
-        return self.detach()
+        return call(entry.data, self)
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if value.shape == self.shape and value.dtype is self.dtype:
-            # The row stays, so graphs that were built with it keep sending their gradients to it.
-            self._array()[...] = value._array()
+            call(entry.set_data, self, value)
             return
         if self.requires_grad and not value.dtype.is_floating_point:
             raise RuntimeError(
@@ -456,9 +460,7 @@ class Tensor:
                 f" tensor of shape {errors.sizes(self.shape)} and {self.dtype} that has a history or a"
                 " gradient; set .grad to None, or make a new tensor"
             )
-        flag = self.requires_grad
-        record.rebase(self, value.detach())
-        entry.flag(self, col.F_REQUIRES_GRAD, int(flag))
+        call(entry.take_data, self, value)
 
     # ------------------------------------------------------------ as Python data
     def item(self) -> Any:
@@ -559,8 +561,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         made_by = None
-        if not self.is_leaf:
-            made_by = self.grad_fn.name()
+        try:
+            if not self.is_leaf:
+                made_by = self.grad_fn.name()
+        except RuntimeError:
+            # A view that was overtaken by a change that can't be recorded.
+            made_by = "Invalid"
         return printing.tensor_repr(
             self._array(),
             dtype_name=self.dtype.name,
@@ -649,6 +655,10 @@ class Tensor:
 
     def _is_view(self) -> bool:
         return bool(entry.word(self, col.FLAGS) & col.F_VIEW)
+
+    @property
+    def _base(self) -> Tensor | None:
+        return call(entry.base, self)
 
     # ------------------------------------------------------------ shapes
     @property

@@ -15,6 +15,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     F_FREED,
     F_HOLDS,
+    F_NO_FLOW,
     F_PYTHON,
     F_REQUIRES_GRAD,
     F_RETAIN,
@@ -357,6 +358,8 @@ def run_row(H, ctx, k):
     all_leaves = c[B_INPUTS] == 0
     asked = node[N_MARKS] & ASKED != 0
     if p[OP] == LEAF:
+        if p[FLAGS] & F_NO_FLOW:
+            return 0
         if all_leaves or (asked and c[B_COLLECT] == 0):
             return accumulate(H, ctx, k)
         keep_gradient(H, ctx, k)

@@ -28,6 +28,7 @@ SAVED       bit i: input i's value is kept for backward; bit ``SAVED_OUT``: the 
 VERSION     version of each saved input's storage when it was saved
 OUTVER      version of the row's own storage when it was saved
 ATTR        what the op's kernels need besides: numbers (float64 bits or integers), dims, view strides
+FAMILY      address of the row's family (`arena.families`), or 0: of a base, or of a view that a Tensor shows
 OUTNR       which output of its op this row is
 OWNER       address of the one Tensor object that holds the row, or 0
 NEXT        next row of the free list; also links rows that wait to be released.  While the row is
@@ -35,7 +36,7 @@ NEXT        next row of the free list; also links rows that wait to be released.
 LOCAL       position in the backward pass that reached the row last
 PASS        number of that backward pass
 GEN         how often the row number was given out; odd while it is alive
-MADE        for a view: the storage's history count when it was taken (``NONE``: of no interest)
+MADE        for a view: the storage's version when the row got its history
 HELD        address of the Python object that backward meets here (hooks, a custom function), or 0
 ==========  ====================================================================================
 """
@@ -69,6 +70,7 @@ VERSION = 34
 OUTVER = VERSION + MAX_INPUTS
 ATTR = 39
 ATTR_WORDS = 16
+FAMILY = 55
 OUTNR = 56
 OWNER = 57
 NEXT = 58
@@ -102,6 +104,7 @@ ROW_COLUMNS = {
     "version": (VERSION, MAX_INPUTS),
     "outver": (OUTVER, 1),
     "attr": (ATTR, ATTR_WORDS),
+    "family": (FAMILY, 1),
     "outnr": (OUTNR, 1),
     "owner": (OWNER, 1),
     "next": (NEXT, 1),
@@ -123,6 +126,13 @@ F_RETAIN = 16  # a non-leaf that keeps its gradient
 F_PYTHON = 32  # backward must stop here and let Python act (hooks, custom functions)
 F_IMPLICIT = 64  # a cast that promotion inserted, not an op the user wrote
 F_HOLDS = 128  # something was saved when the row was recorded
+F_VIEW_NO_GRAD = 256  # a view taken while nothing was recorded
+F_VIEW_SEVERAL = 512  # one of several views that one call returned
+F_VIEW_FUNCTION = 1024  # a view that a custom function returned
+F_NO_FLOW = (
+    2048  # a view that requires grad because its base does, and has no history: no gradient flows
+)
+F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be changed in place
 
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
 VIEW_STRIDE = 0  # MAX_DIMS words
@@ -131,6 +141,13 @@ VIEW_KIND = MAX_DIMS + 1  # one of:
 VIEW_REGION = 0  # each element of the view is another element of the input
 VIEW_ALIAS = 1  # the same elements in the same order: the gradient is passed on as it is
 VIEW_EXPAND = 2  # the input was broadcast: the gradient is summed
+VIEW_SLICES = 3  # input 1 has replaced that region of input 0
+VIEW_WHOLE = 4  # the same, and the region is everything
+
+# A family: what a base and its views share.
+M_BASE = 0  # the row that the base shows at present
+M_VIEWS = 1  # rows in it that are views
+FAMILY_WORDS = 2
 
 # Rows of ops along dims keep in ATTR:
 A_MASK = 0  # bit d: the op runs along dim d
@@ -142,11 +159,11 @@ S_DATA = 0  # address of the first byte, 64-byte aligned unless borrowed
 S_BYTES = 1  # bytes that can be used
 S_REFS = 2  # rows (and lists of rows) that share it
 S_VERSION = 3  # counts in-place changes
-S_CLASS = 4  # size class of the pool, or NONE for borrowed memory
-S_OWNER = 5  # Python object that owns borrowed memory, else 0
+S_CLASS = 4  # size class of the pool, NONE for borrowed memory, or:
+SHARED = -2  # the buffer of another storage
+S_OWNER = 5  # Python object that owns borrowed memory; the storage whose buffer is shared; else 0
 S_GEN = 6  # odd while the number is in use
-S_NEXT = 7  # next number of the free list; while in use: S_HISTORY
-S_HISTORY = 7  # in-place changes that autograd recorded: views taken before have an old history
+S_NEXT = 7  # next number of the free list
 STORE_WORDS = 8
 
 # ---------------------------------------------------------------- the header
@@ -165,6 +182,7 @@ H_PEAK_BYTES = 11
 H_POOL_BYTES = 12  # bytes in buffers that wait in the pool
 H_POOL_LIMIT = 13
 H_BORROWED_BYTES = 14
+H_FAMILIES = 15  # families there are
 H_SEQ = 16
 H_PASS = 17
 H_CLOSED = 18  # 1 once the interpreter is going down: releasing does nothing
@@ -207,6 +225,7 @@ H_CONTEXTS = 57  # all backward passes that have begun and not ended, as a list
 H_PENDING_ROWS = 58  # freed rows whose Python object is to be released before returning, as a list
 H_FLUSHING = 59  # 1 while that is being done
 H_NODE_DESTRUCTOR = 60  # address of the destructor of capsules that hold a row without its value
+H_FAMILY_FREE = 61  # freed families, as a list
 H_LABELS = 62  # the pass whose numbers stand in the rows it shares with others
 H_CALL = 64  # arguments of the call in progress: 64 words
 H_PLAN = 128  # the pointwise plan in progress
@@ -245,6 +264,7 @@ OB_NO_INT = 4
 OB_SAME_SHAPE = 8  # a lanes op whose result has the input's shape
 OB_FORMULA = 16  # a lanes op whose gradient is a formula in g, x, y and n (elements of a lane)
 OB_NO_BOOL_OPERAND = 64  # operands 0 and 1 may not be bool, whatever the common dtype
+OB_FILLS = 128  # a pointwise op that does not read operand 0
 OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
 
 # dtype rules
@@ -297,13 +317,13 @@ X_SLOW = 16  # needs the general path in Python
 X_MASK = 17  # condition is not bool
 X_OVERLAP = 18  # in-place on a tensor whose elements share memory
 X_DIM = 19  # dim out of range
-X_VIEW_INPLACE = 20  # in-place on a view under autograd
+X_VIEW_INPLACE = 20  # a view whose new history can't be told
 X_SHAPE = 21  # shapes do not fit the op
 X_INDEX = 22  # index out of range
 X_STATUS = 23  # a kernel returned a status
 X_ROOT = 24  # backward of a tensor without history
 X_SCALAR = 26  # backward of several elements without a gradient
-X_STALE = 27  # a view that was taken before its base was changed in place under autograd
+X_VIEW_LEAF = 27  # in-place on a view of a leaf
 X_GIVE = 28  # a gradient that Python gives does not fit input i
 X_NOT_SAVED = 29  # a value that the row did not save is asked for
 X_NO_GRAD = 30  # an input to be differentiated does not require grad
@@ -311,6 +331,7 @@ X_NO_ROOM = 31  # a row that can't become a function's output
 X_STATE = 40  # an optimiser's parameter has no state of that name
 X_RULE = 41  # an update rule is not loaded for a dtype
 X_FIT = 42  # a gradient or state does not fit its parameter
+X_VIEW_MADE = 32  # a view that may not be changed in place was, itself (0) or through its base (1)
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -67,7 +67,8 @@ def _check_all() -> None:
     _check_geometry(live, lines, stores)
     # A pass that is stopped holds rows and storages too.
     roots, on_the_way = _held_by_passes()
-    _check_references(live, lines, len(table), roots)
+    bases = _check_families(live, lines)
+    _check_references(live, lines, len(table), roots, bases)
     _check_storages(lines, stores, used, on_the_way)
 
 
@@ -121,7 +122,7 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     last = lines[held, col.OFFSET] + ((shape[held] - 1) * stride[held]).sum(1)
     reach = (last + 1) * _ITEMSIZE[dtype[held]]
     # Borrowed memory may be strided: its size counts elements, not the reach.
-    own = stores[storage, col.S_CLASS] != col.NONE
+    own = stores[storage, col.S_CLASS] >= 0
     _need(
         reach[own] <= stores[storage[own], col.S_BYTES],
         "a row reaches past its storage",
@@ -130,10 +131,37 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
 
 
-def _check_references(live: Any, lines: Any, total: int, roots: list[int]) -> None:
-    refs = np.bincount(np.array(roots, np.int64), minlength=total)
+def _check_families(live: Any, lines: Any) -> list[int]:
+    """The bases, whose rows their families hold."""
+    views: dict[int, int] = {}
+    of_base: dict[int, int] = {}
+    is_view = lines[:, col.FLAGS] & col.F_VIEW != 0
+    families = lines[:, col.FAMILY]
+    for number, view, family in zip(live.tolist(), is_view, families.tolist(), strict=True):
+        if family and view:
+            views[family] = views.get(family, 0) + 1
+        elif family:
+            _need(family not in of_base, "two rows are the base of one family", [number])
+            of_base[family] = number
+    _need(len(views) == header[col.H_FAMILIES], "families are miscounted")
+    bases = []
+    for family, count in views.items():
+        base, noted = (ctypes.c_int64 * col.FAMILY_WORDS).from_address(family)
+        _need(noted == count, "the views of a base are miscounted", [base])
+        _need(of_base.pop(family, col.NONE) == base, "a family and its base disagree", [base])
+        bases.append(base)
+    _need(not of_base, "a base without views has a family", list(of_base.values()))
+    shown = lines[:, col.OWNER] != 0
+    _need(shown[is_view & (families != 0)], "a view that no Tensor shows has a family")
+    return [b for b in bases if b != col.NONE]
+
+
+def _check_references(
+    live: Any, lines: Any, total: int, roots: list[int], bases: list[int]
+) -> None:
+    refs = np.bincount(np.array([*roots, *bases], np.int64), minlength=total)
     refs[live] += lines[:, col.HANDLES]
-    uses = np.zeros(total, np.int64)
+    uses = np.bincount(np.array(bases, np.int64), minlength=total)
     alive = np.zeros(total, bool)
     alive[live] = True
     for number, line in zip(live.tolist(), lines, strict=True):
@@ -164,11 +192,13 @@ def _check_references(live: Any, lines: Any, total: int, roots: list[int]) -> No
 
 
 def _check_storages(lines: Any, stores: Any, used: Any, on_the_way: list[int]) -> None:
-    held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE]
-    refs = np.bincount([*held.tolist(), *on_the_way], minlength=len(stores))
+    held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE].tolist()
+    shared = used[stores[used, col.S_CLASS] == col.SHARED]
+    whole = stores[shared, col.S_OWNER].tolist()
+    refs = np.bincount([*held, *whole, *on_the_way], minlength=len(stores))
     wrong = used[refs[used] != stores[used, col.S_REFS]]
     _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
-    own = used[stores[used, col.S_CLASS] != col.NONE]
+    own = used[stores[used, col.S_CLASS] >= 0]
     _need(stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted")
     _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
 

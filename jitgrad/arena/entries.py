@@ -10,7 +10,6 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
-    F_VIEW,
     FLAGS,
     GRAD,
     H_ARGS,
@@ -18,16 +17,12 @@ from jitgrad.arena.columns import (
     H_FLOAT_TYPE,
     H_LIST,
     H_NONE,
-    LEAF,
-    MADE,
     MAX_DIMS,
     NDIM,
     NONE,
     NUMEL,
     OFFSET,
-    OP,
     OWNER,
-    S_HISTORY,
     S_REFS,
     S_VERSION,
     SHAPE,
@@ -36,20 +31,18 @@ from jitgrad.arena.columns import (
     X_DIMS,
     X_TYPE,
 )
+from jitgrad.arena.histories import operands_current, recording
 from jitgrad.arena.inplace import record_inplace
 from jitgrad.arena.nodes import record_explicit, record_lanes
 from jitgrad.arena.python import (
-    current,
     failed,
     fault,
     no_memory,
     none,
     operand,
-    operands_current,
     owner_of,
     ready,
     result,
-    set_tensor_row,
     tensor_row,
     wrap,
     wrap_as,
@@ -74,7 +67,7 @@ from jitgrad.arena.storage import (
     storage_release,
     store,
 )
-from jitgrad.arena.views import make_view, wrapped
+from jitgrad.arena.views import OP_DETACH, make_view, wrapped
 from jitgrad.kernels.lowlevel import (
     POINTERS,
     as_double,
@@ -389,62 +382,11 @@ def pointwise_(self, args, n):
         if not operand(H, a[i + 1], i):
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
-    if not operands_current(H, n - 1):
+    if record_inplace(H, as_int(a[0]), n - 1) == NONE:
         return failed(H)
-    r = record_inplace(H, as_int(a[0]), n - 1)
-    if r == NONE:
-        return failed(H)
-    return replaced(H, a[1], r)
-
-
-@jit
-def replaced(H, obj, r):
-    """Have Tensor ``obj`` show row ``r`` from now on, unless it does; a new reference to it."""
-    old = tensor_row(H, obj)
-    if r != old:
-        q = row_at(H, r)
-        # The Tensor's own properties stay with it, not with the row of the old value.
-        row_at(H, old)[OWNER] = 0
-        q[FLAGS] |= row_at(H, old)[FLAGS] & F_VIEW
-        q[MADE] = row_at(H, old)[MADE]
-        set_tensor_row(H, obj, r)
-        drop(H, old)
-    incref(obj)
+    incref(a[1])
     flush(H)
-    return obj
-
-
-def rebase(self, args, n):
-    """``rebase(x, y)``: Tensor ``x`` takes over the value and history of ``y``, which gets its own.
-
-    A row has one Tensor, so the two exchange their rows.  Gradients and being a view stay with the Tensor.
-    """
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    old = tensor_row(H, a[0])
-    r = tensor_row(H, a[1])
-    if r == NONE or old == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    if r != old:
-        p = row_at(H, old)
-        q = row_at(H, r)
-        gradient = p[GRAD]
-        p[GRAD] = q[GRAD]
-        q[GRAD] = gradient
-        view = p[FLAGS] & F_VIEW
-        p[FLAGS] = (p[FLAGS] & ~F_VIEW) | (q[FLAGS] & F_VIEW)
-        q[FLAGS] = (q[FLAGS] & ~F_VIEW) | view
-        p[MADE] = NONE
-        q[MADE] = NONE
-        if q[OP] != LEAF and p[STORAGE] != NONE and p[STORAGE] != q[STORAGE]:
-            # Views of x show its old memory: they must not pass for views of its new value.
-            store(H, p[STORAGE])[S_HISTORY] += 1
-        set_tensor_row(H, a[0], r)
-        set_tensor_row(H, a[1], old)
-    incref(a[0])
-    flush(H)
-    return a[0]
+    return a[1]
 
 
 # ---------------------------------------------------------------- views, dims, kernels
@@ -456,7 +398,11 @@ def view(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H) or not current(H, r):
+    if not ready(H):
+        return failed(H)
+    if as_int(a[0]) != OP_DETACH:
+        r = recording(H, r)
+    if r == NONE:
         return failed(H)
     if n - 2 > MAX_DIMS:
         fault(H, X_DIMS, n - 2, 0, 0)
@@ -481,7 +427,10 @@ def lanes(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H) or not current(H, r):
+    if not ready(H):
+        return failed(H)
+    r = recording(H, r)
+    if r == NONE:
         return failed(H)
     kind = as_int(a[2])
     ndim = row_at(H, r)[NDIM]
@@ -519,7 +468,8 @@ def explicit(self, args, n):
         if r == NONE:
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
-        if not current(H, r):
+        r = recording(H, r)
+        if r == NONE:
             return failed(H)
         rows[i] = r
     ndim = as_int(a[4 + count])
@@ -556,7 +506,8 @@ def convert(self, args, n):
         return failed(H)
     if not ready(H):
         return failed(H)
-    if not current(H, r):
+    r = recording(H, r)
+    if r == NONE:
         return failed(H)
     dtype = as_int(a[1])
     if kernel_of(H, FIRST_CAST + dtype, row_at(H, r)[DTYPE]) == 0:

@@ -13,33 +13,41 @@ from jitgrad.arena.columns import (
     FLAGS,
     H_GRAD_MODE,
     H_OPS,
-    LEAF,
     NDIM,
     NONE,
     NUMEL,
+    O_BITS,
     O_DIFF,
     O_MASKS,
     O_NEEDS,
     O_RULE,
     O_WORDS,
+    OB_FILLS,
     OFFSET,
-    OP,
+    OWNER,
     R_BOOL,
-    S_HISTORY,
-    S_REFS,
+    S_DATA,
     S_VERSION,
     SHAPE,
     STORAGE,
     STRIDE,
     X_CAST,
-    X_LEAF,
     X_OUTPUT_SHAPE,
     X_OVERLAP,
     X_STATUS,
     X_TYPE,
-    X_VIEW_INPLACE,
 )
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
+from jitgrad.arena.families import base_of
+from jitgrad.arena.histories import (
+    may_change,
+    needs_grad,
+    operands_current,
+    restage,
+    show,
+    view_changed,
+    without_hooks,
+)
 from jitgrad.arena.promotion import BOOL, category
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import (
@@ -69,39 +77,42 @@ from jitgrad.arena.rows import (
     drop,
     itemsize,
     row_at,
-    row_new,
 )
 from jitgrad.arena.shapes import has_shape
+from jitgrad.arena.slices import alias_row, slices_row
 from jitgrad.arena.storage import store
 from jitgrad.dtypes import FIRST_FLOAT
 from jitgrad.kernels.lowlevel import at, jit, words
 from jitgrad.ops.casts import FIRST_CAST
 
+FAILED = NONE - 1
+
 
 @jit
 def record_inplace(H, op, n):
-    """Compute a pointwise op into the storage of operand 0; the row that its Tensor shows afterwards.
+    """Compute a pointwise op into the storage of operand 0; NONE after a fault.
 
-    Without history that is the row itself.  With history it is a new row over the same storage, whose
-    inputs are the old row and the other operands.  NONE after a fault.
+    With history its Tensor then shows a new row over the same storage, whose inputs are the old row and
+    the other operands; of a view, the base's Tensor does.
     """
     h = words(H)
     r = h[C_ROW]
     if h[C_KIND] != KIND_TENSOR:
         return fault(H, X_TYPE, 0, 0, 0)
     o = at(words(h[H_OPS]), op * O_WORDS)
-    p = row_at(H, r)
     grad = False
-    if h[H_GRAD_MODE] != 0 and p[DTYPE] >= FIRST_FLOAT:
-        if p[FLAGS] & F_REQUIRES_GRAD:
-            grad = True
-            if p[OP] == LEAF:
-                return fault(H, X_LEAF, op, 0, 0)
-        for i in range(1, n):
-            if h[C_KIND + i] == KIND_TENSOR and row_at(H, h[C_ROW + i])[FLAGS] & F_REQUIRES_GRAD:
-                grad = True
-        if grad and p[FLAGS] & F_VIEW:
-            return fault(H, X_VIEW_INPLACE, op, 0, 0)
+    if h[H_GRAD_MODE] != 0:
+        if row_at(H, r)[DTYPE] >= FIRST_FLOAT:
+            # Before the view's own history is asked for, which fails with other words.
+            grad = needs_grad(H, r) or others_need_grad(H, n)
+            if grad and not may_change(H, r, op):
+                return NONE
+        if not operands_current(H, n):
+            return NONE
+        if grad and not past_hooks(H, n):
+            return NONE
+        r = h[C_ROW]
+    p = row_at(H, r)
     h[C_N] = n
     dtype = compute_dtype(H, op, n)
     if dtype == NONE:
@@ -122,14 +133,16 @@ def record_inplace(H, op, n):
         return NONE
     if not has_shape(p, h[C_NDIM], at(h, C_SHAPE)):
         return fault(H, X_OUTPUT_SHAPE, h[C_NDIM], 0, 0)
-    if overlaps_itself(p):
+    # Writing the same number several times does no harm.
+    if overlaps_itself(p) and (o[O_BITS] & OB_FILLS == 0 or h[C_KIND + 1] == KIND_TENSOR):
         return fault(H, X_OVERLAP, op, 0, 0)
     # Another operand that shows other elements of the same storage would be read after it is written.
     apart = result != p[DTYPE]
+    buffer = store(H, p[STORAGE])[S_DATA]
     for i in range(1, n):
         if h[C_KIND + i] == KIND_TENSOR:
             q = row_at(H, h[C_ROW + i])
-            if q[STORAGE] == p[STORAGE] and not same_elements(p, q):
+            if store(H, q[STORAGE])[S_DATA] == buffer and not same_elements(p, q):
                 apart = True
     target = r
     spare = NONE
@@ -143,20 +156,24 @@ def record_inplace(H, op, n):
             drop(H, spare)
         release_temps(H)
         return NONE
-    if grad:
-        out = row_new(H)
-        if out == NONE:
-            if spare != NONE:
-                drop(H, spare)
-            return no_memory(H)
-    else:
-        out = r
+    out = alias_row(H, r) if grad else r
+    # The rows are made before anything is written, the base's after its part's.
+    whole = base_row(H, r) if grad and out != NONE else FAILED
+    if grad and whole == FAILED:
+        release_temps(H)
+        if spare != NONE:
+            drop(H, spare)
+        if out != NONE:
+            drop(H, out)
+        return NONE
     if not cast_operands(H, n, dtype, o[O_MASKS]):
         release_temps(H)
         if spare != NONE:
             drop(H, spare)
         if out != r:
             drop(H, out)
+        if whole >= 0:
+            drop(H, whole)
         return NONE
     status = write_pointwise(H, n, k, dtype, target)
     if apart and status == 0:
@@ -169,23 +186,57 @@ def record_inplace(H, op, n):
         release_temps(H)
         if out != r:
             drop(H, out)
+        if whole >= 0:
+            drop(H, whole)
         return fault(H, X_STATUS, op, status, 0)
     if out != r:
-        q = row_at(H, out)
-        q[DTYPE] = p[DTYPE]
-        q[NDIM] = p[NDIM]
-        q[NUMEL] = p[NUMEL]
-        q[OFFSET] = p[OFFSET]
-        for d in range(p[NDIM]):
-            q[SHAPE + d] = p[SHAPE + d]
-            q[STRIDE + d] = p[STRIDE + d]
-        q[STORAGE] = p[STORAGE]
-        q[FLAGS] = p[FLAGS] & (F_CONTIGUOUS | F_VIEW)
-        store(H, p[STORAGE])[S_REFS] += 1
-        store(H, p[STORAGE])[S_HISTORY] += 1
         attach(H, out, op, n)
+        status = changed(H, r, out, whole)
     release_temps(H)
-    return out
+    return status
+
+
+@jit
+def others_need_grad(H, n):
+    """Whether one of the operands but the first requires grad."""
+    h = words(H)
+    for i in range(1, n):
+        if h[C_KIND + i] == KIND_TENSOR and needs_grad(H, h[C_ROW + i]):
+            return True
+    return False
+
+
+@jit
+def past_hooks(H, n):
+    """Have operand 0 leave its hooks with the old value; False after a fault."""
+    h = words(H)
+    r = h[C_ROW]
+    source = without_hooks(H, r)
+    if source == NONE:
+        return False
+    if source != r:
+        restage(H, n, r, source)
+    return True
+
+
+@jit
+def base_row(H, r):
+    """A row for the base of view ``r``, or NONE if ``r`` is none; FAILED after a fault."""
+    if row_at(H, r)[FLAGS] & F_VIEW == 0:
+        return NONE
+    c = slices_row(H, base_of(H, r), r)
+    return FAILED if c == NONE else c
+
+
+@jit
+def changed(H, r, out, whole):
+    """Have what shows row ``r`` show ``out``, or its base ``whole`` if there is one; NONE after a fault."""
+    if whole == NONE:
+        show(H, row_at(H, r)[OWNER], r, out)
+        return 0
+    done = view_changed(H, r, whole, out)
+    drop(H, out)
+    return 0 if done else NONE
 
 
 @jit
@@ -197,7 +248,7 @@ def keep_old_values(H, op, n, r):
     """
     h = words(H)
     o = at(words(h[H_OPS]), op * O_WORDS)
-    storage = row_at(H, r)[STORAGE]
+    buffer = store(H, row_at(H, r)[STORAGE])[S_DATA]
     needs = 0
     for i in range(n):
         if h[C_KIND + i] == KIND_TENSOR and o[O_DIFF] & (1 << i):
@@ -205,7 +256,7 @@ def keep_old_values(H, op, n, r):
                 needs |= o[O_NEEDS + i]
     for i in range(n):
         if needs & (1 << i) and h[C_KIND + i] == KIND_TENSOR and h[C_TEMP + i] == 0:
-            if row_at(H, h[C_ROW + i])[STORAGE] == storage:
+            if store(H, row_at(H, h[C_ROW + i])[STORAGE])[S_DATA] == buffer:
                 dtype = row_at(H, h[C_ROW + i])[DTYPE]
                 if kernel_of(H, FIRST_CAST + dtype, dtype) == 0:
                     return False

@@ -12,7 +12,9 @@ from jitgrad.arena.columns import (
     DTYPE,
     F_FREED,
     F_HOLDS,
+    F_NO_FLOW,
     F_REQUIRES_GRAD,
+    F_VIEW,
     FLAGS,
     H_CLOSED,
     H_LIST,
@@ -24,6 +26,7 @@ from jitgrad.arena.columns import (
     HELD,
     INPUT,
     LEAF,
+    MADE,
     MAX_INPUTS,
     MORE,
     NDIM,
@@ -33,6 +36,7 @@ from jitgrad.arena.columns import (
     OP,
     OUTNR,
     REFS,
+    S_VERSION,
     SAVED,
     SAVED_OUT,
     SEQ,
@@ -46,9 +50,11 @@ from jitgrad.arena.columns import (
     X_NOT_SAVED,
     X_TYPE,
 )
+from jitgrad.arena.histories import current
 from jitgrad.arena.python import failed, fault, no_memory, none, owner_of, tensor_row
 from jitgrad.arena.rows import flush, input_at, row_at, row_new, set_dense, unref
 from jitgrad.arena.shapes import FLOAT32
+from jitgrad.arena.storage import store
 from jitgrad.arena.vjps import check_saved
 from jitgrad.dtypes import FIRST_FLOAT
 from jitgrad.kernels.lowlevel import (
@@ -105,6 +111,9 @@ def node(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
+    r = current(H, r)
+    if r == NONE:
+        return failed(H)
     return new_node(H, r)
 
 
@@ -129,7 +138,7 @@ def node_input(self, args, n):
     i = as_int(a[1])
     if i >= 0 and i < p[NIN]:
         j = input_at(p, i)
-        if j != NONE and row_at(H, j)[FLAGS] & F_REQUIRES_GRAD:
+        if j != NONE and row_at(H, j)[FLAGS] & (F_REQUIRES_GRAD | F_NO_FLOW) == F_REQUIRES_GRAD:
             return new_node(H, j)
     return none(H)
 
@@ -228,6 +237,9 @@ def set_inputs(H, r, a, n):
         rows[i] = tensor_row(H, a[i])
         if rows[i] == NONE:
             return fault(H, X_TYPE, i, 0, 0)
+        rows[i] = current(H, rows[i])
+        if rows[i] == NONE:
+            return NONE
     p = row_at(H, r)
     if n > MAX_INPUTS:
         p[MORE] = raw_malloc(n * 8)
@@ -273,6 +285,11 @@ def function(self, args, n):
     if set_inputs(H, r, at(a, 4), n - 4) == NONE:
         unref(H, r)
         return failed(H)
+    # Inputs that are views may have got new rows, made after this one.
+    p = row_at(H, r)
+    h = words(H)
+    h[H_SEQ] += 1
+    p[SEQ] = h[H_SEQ]
     p[OP] = as_int(a[0])
     p[FLAGS] = F_REQUIRES_GRAD | as_int(a[1])
     incref(a[2])
@@ -287,12 +304,14 @@ def function(self, args, n):
 def plain_call(H, out, a, n):
     """Whether Tensor row ``out`` can be the one output of a function of the ``n`` objects at ``a``.
 
-    It has no history, is none of them, and all of them are Tensors.
+    It has no history, is no view and none of them, and all of them are Tensors.
     """
     if out == NONE:
         return False
     p = row_at(H, out)
-    if p[OP] != LEAF or p[FLAGS] & F_REQUIRES_GRAD or p[NIN] != 0 or p[DTYPE] < FIRST_FLOAT:
+    if p[OP] != LEAF or p[FLAGS] & (F_REQUIRES_GRAD | F_VIEW) or p[NIN] != 0:
+        return False
+    if p[DTYPE] < FIRST_FLOAT:
         return False
     for i in range(n):
         r = tensor_row(H, a[i])
@@ -324,11 +343,16 @@ def function_call(self, args, n):
     if set_inputs(H, f, at(a, 5), n - 5) == NONE:
         unref(H, f)
         return failed(H)
+    # Inputs that are views may have got new rows, made after this one.
+    p = row_at(H, f)
+    q = row_at(H, out)
+    h = words(H)
+    h[H_SEQ] += 1
+    p[SEQ] = h[H_SEQ]
     p[OP] = as_int(a[0])
     p[FLAGS] = F_REQUIRES_GRAD | as_int(a[1])
     incref(a[3])
     p[HELD] = a[3]
-    h = words(H)
     h[H_SEQ] += 1
     q[SEQ] = h[H_SEQ]
     q[OP] = as_int(a[2])
@@ -361,6 +385,7 @@ def output(self, args, n):
     p[FLAGS] |= F_REQUIRES_GRAD | as_int(a[1])
     p[OUTNR] = as_int(a[3])
     p[ATTR + VIEW_KIND] = VIEW_ALIAS
+    p[MADE] = store(H, p[STORAGE])[S_VERSION]
     p[NIN] = 1
     p[INPUT] = f
     row_at(H, f)[REFS] += 1

@@ -22,6 +22,7 @@ from jitgrad.arena.backward import (
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
+    F_NO_FLOW,
     F_REQUIRES_GRAD,
     F_RETAIN,
     FLAGS,
@@ -75,6 +76,7 @@ from jitgrad.arena.gradients import (
     keep_gradient,
     node_at,
 )
+from jitgrad.arena.histories import current
 from jitgrad.arena.noderefs import new_node
 from jitgrad.arena.python import failed, fault, no_memory, none, ready, tensor_row, wrap
 from jitgrad.arena.rows import flush, input_at, row_at
@@ -139,7 +141,10 @@ def seed(H, ctx, a, count):
         r = tensor_row(H, a[2 * i])
         if r == NONE:
             return fault(H, X_TYPE, i, 0, 0)
-        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
+        r = current(H, r)
+        if r == NONE:
+            return NONE
+        if row_at(H, r)[FLAGS] & (F_REQUIRES_GRAD | F_NO_FLOW) != F_REQUIRES_GRAD:
             return fault(H, X_ROOT, i, 0, 0)
         if a[2 * i + 1] == words(H)[H_NONE] and row_at(H, r)[NUMEL] != 1:
             return fault(H, X_SCALAR, i, 0, 0)
@@ -195,7 +200,10 @@ def choose(H, ctx, a, n, mode):
         r = tensor_row(H, a[i])
         if r == NONE:
             return fault(H, X_TYPE, i, 0, 0)
-        if (row_at(H, r)[FLAGS] & F_REQUIRES_GRAD) == 0:
+        r = current(H, r)
+        if r == NONE:
+            return NONE
+        if row_at(H, r)[FLAGS] & (F_REQUIRES_GRAD | F_NO_FLOW) != F_REQUIRES_GRAD:
             return fault(H, X_NO_GRAD, i, 0, 0)
         ask_for(H, ctx, r)
     mark_below(H, ctx)

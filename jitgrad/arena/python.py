@@ -10,15 +10,12 @@ the arena.
 from __future__ import annotations
 
 from jitgrad.arena.columns import (
-    F_VIEW,
-    FLAGS,
     H_BOOL_TYPE,
     H_DESTRUCTOR,
     H_DETAIL,
     H_FAULT,
     H_FAULT_TYPE,
     H_FLOAT_TYPE,
-    H_GRAD_MODE,
     H_INT_TYPE,
     H_NONE,
     H_PARAMETER_TYPE,
@@ -26,13 +23,9 @@ from jitgrad.arena.columns import (
     H_TENSOR_TYPE,
     H_THREAD,
     H_TRUE,
-    MADE,
     NONE,
     OWNER,
-    S_HISTORY,
-    STORAGE,
     X_MEMORY,
-    X_STALE,
     X_THREAD,
 )
 from jitgrad.arena.rows import (
@@ -49,7 +42,6 @@ from jitgrad.arena.rows import (
     keep,
     row_at,
 )
-from jitgrad.arena.storage import store
 from jitgrad.kernels.lowlevel import (
     as_double,
     as_int,
@@ -176,27 +168,6 @@ def operand(H, obj, i):
         return False
     h[C_KIND + i] = KIND_TENSOR
     h[C_ROW + i] = r
-    return True
-
-
-@jit
-def current(H, r):
-    """Whether a row's history is that of its value; a fault is staged for a view that is out of date."""
-    p = row_at(H, r)
-    if p[FLAGS] & F_VIEW and words(H)[H_GRAD_MODE] != 0 and p[STORAGE] != NONE and p[MADE] != NONE:
-        if p[MADE] != store(H, p[STORAGE])[S_HISTORY]:
-            fault(H, X_STALE, r, 0, 0)
-            return False
-    return True
-
-
-@jit
-def operands_current(H, n):
-    """`current` for every staged operand."""
-    h = words(H)
-    for i in range(n):
-        if h[C_KIND + i] == KIND_TENSOR and not current(H, h[C_ROW + i]):
-            return False
     return True
 
 

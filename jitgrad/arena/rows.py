@@ -11,11 +11,15 @@ from jitgrad.arena.columns import (
     ATTR,
     DTYPE,
     F_CONTIGUOUS,
+    F_VIEW,
+    FAMILY,
     FLAGS,
     GEN,
     GRAD,
     H_BORROWED_BYTES,
     H_CALL,
+    H_FAMILIES,
+    H_FAMILY_FREE,
     H_FLUSHING,
     H_LIST,
     H_LIST_CAP,
@@ -32,6 +36,8 @@ from jitgrad.arena.columns import (
     HELD,
     INPUT,
     LEAF,
+    M_BASE,
+    M_VIEWS,
     MAX_INPUTS,
     MORE,
     NDIM,
@@ -130,6 +136,7 @@ def row_new(H):
     p[NIN] = 0
     p[MORE] = 0
     p[SAVED] = 0
+    p[FAMILY] = 0
     p[OUTNR] = 0
     p[OWNER] = 0
     p[HELD] = 0
@@ -330,8 +337,31 @@ def flush(H):
 
 
 @jit
+def leave_family(H, r):
+    """Take view ``r`` out of its family; after the last one the base has none, and lives for itself alone."""
+    h = words(H)
+    p = row_at(H, r)
+    family = p[FAMILY]
+    p[FAMILY] = 0
+    m = words(family)
+    m[M_VIEWS] -= 1
+    if m[M_VIEWS] == 0:
+        b = m[M_BASE]
+        m[M_BASE] = h[H_FAMILY_FREE]
+        h[H_FAMILY_FREE] = family
+        h[H_FAMILIES] -= 1
+        if b != NONE:
+            row_at(H, b)[FAMILY] = 0
+            unuse(H, b)
+            unref(H, b)
+
+
+@jit
 def drop(H, r):
     """Give up a row as its Tensor does: one use and one reference."""
+    p = row_at(H, r)
+    if p[FLAGS] & F_VIEW and p[FAMILY] != 0:
+        leave_family(H, r)
     unuse(H, r)
     unref(H, r)
 

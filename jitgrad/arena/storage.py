@@ -30,11 +30,11 @@ from jitgrad.arena.columns import (
     S_CLASS,
     S_DATA,
     S_GEN,
-    S_HISTORY,
     S_NEXT,
     S_OWNER,
     S_REFS,
     S_VERSION,
+    SHARED,
     STORE_WORDS,
 )
 from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, words
@@ -122,7 +122,6 @@ def slot_new(H):
     p[S_REFS] = 1
     p[S_VERSION] = 0
     p[S_OWNER] = 0
-    p[S_HISTORY] = 0
     h[H_STORE_LIVE] += 1
     return s
 
@@ -187,6 +186,24 @@ def storage_borrow(H, data, nbytes, owner):
 
 
 @jit
+def storage_share(H, s):
+    """A storage over the buffer of storage ``s``, with a version of its own; NONE when memory is out."""
+    if store(H, s)[S_CLASS] == SHARED:
+        s = store(H, s)[S_OWNER]
+    t = slot_new(H)
+    if t == NONE:
+        return NONE
+    p = store(H, s)
+    q = store(H, t)
+    p[S_REFS] += 1
+    q[S_DATA] = p[S_DATA]
+    q[S_BYTES] = p[S_BYTES]
+    q[S_CLASS] = SHARED
+    q[S_OWNER] = s
+    return t
+
+
+@jit
 def storage_release(H, s):
     """Drop one reference."""
     h = words(H)
@@ -194,6 +211,14 @@ def storage_release(H, s):
     p[S_REFS] -= 1
     if p[S_REFS] > 0:
         return
+    if p[S_CLASS] == SHARED:
+        whole = p[S_OWNER]
+        slot_free(H, s)
+        p = store(H, whole)
+        p[S_REFS] -= 1
+        if p[S_REFS] > 0:
+            return
+        s = whole
     if p[S_CLASS] == NONE:
         # Letting go of a Python object can run any Python code, which can come back in here: it waits in
         # a list until the entry is about to return (`rows.flush`) and everything is consistent.

@@ -14,8 +14,11 @@ from jitgrad.arena.columns import (
     F_CONTIGUOUS,
     F_REQUIRES_GRAD,
     F_VIEW,
+    F_VIEW_MADE,
+    F_VIEW_NO_GRAD,
     FLAGS,
     H_GRAD_MODE,
+    H_OPS,
     INPUT,
     MADE,
     MAX_DIMS,
@@ -23,11 +26,13 @@ from jitgrad.arena.columns import (
     NIN,
     NONE,
     NUMEL,
+    O_BITS,
+    O_WORDS,
     OFFSET,
     OP,
     REFS,
-    S_HISTORY,
     S_REFS,
+    S_VERSION,
     SHAPE,
     STORAGE,
     STRIDE,
@@ -42,6 +47,7 @@ from jitgrad.arena.columns import (
     X_INDEX,
     X_SHAPE,
 )
+from jitgrad.arena.families import join_family
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import drop, is_contiguous, row_at, row_new
 from jitgrad.arena.storage import store
@@ -63,6 +69,7 @@ OP_EXPAND = ops.EXPAND.number
 OP_DETACH = ops.DETACH.number
 OP_ALIAS = ops.ALIAS.number
 OP_DIAGONAL = ops.DIAGONAL.number
+OP_UNBIND = ops.UNBIND.number
 
 
 @jit
@@ -88,23 +95,22 @@ def view_begin(H, r, op):
     q[ATTR + VIEW_KIND] = VIEW_REGION
     q[STORAGE] = p[STORAGE]
     store(H, p[STORAGE])[S_REFS] += 1
-    q[FLAGS] = F_VIEW
-    q[MADE] = NONE if op == OP_DETACH else store(H, p[STORAGE])[S_HISTORY]
-    if op != OP_DETACH and h_records(H, p):
+    if op == OP_DETACH:
+        return v
+    q[FLAGS] = F_VIEW | (p[FLAGS] & F_VIEW_MADE)
+    q[MADE] = store(H, p[STORAGE])[S_VERSION]
+    if not join_family(H, v, r):
+        drop(H, v)
+        return no_memory(H)
+    if words(H)[H_GRAD_MODE] == 0:
+        q[FLAGS] = F_VIEW | F_VIEW_NO_GRAD
+    elif p[FLAGS] & F_REQUIRES_GRAD and p[DTYPE] >= FIRST_FLOAT:
         q[OP] = op
         q[NIN] = 1
         q[INPUT] = r
         q[FLAGS] |= F_REQUIRES_GRAD
         p[REFS] += 1
     return v
-
-
-@jit
-def h_records(H, p):
-    """Whether an op on row ``p`` is recorded."""
-    return (
-        words(H)[H_GRAD_MODE] != 0 and p[FLAGS] & F_REQUIRES_GRAD != 0 and p[DTYPE] >= FIRST_FLOAT
-    )
 
 
 @jit
@@ -220,9 +226,13 @@ def make_view(H, op, r, args, n):
     """The view ``op`` of row ``r`` with ``n`` integer arguments at ``args``; NONE after a fault."""
     p = row_at(H, r)
     ndim = p[NDIM]
+    name = op
+    like = words(words(H)[H_OPS])[op * O_WORDS + O_BITS]
+    if like != 0:
+        op = like
     if op == OP_VIEW:
         return make_reshape(H, op, r, args, n)
-    v = view_begin(H, r, op)
+    v = view_begin(H, r, name)
     if v == NONE:
         return NONE
     p = row_at(H, r)

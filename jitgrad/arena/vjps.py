@@ -43,7 +43,9 @@ from jitgrad.arena.columns import (
     VIEW_EXPAND,
     VIEW_KIND,
     VIEW_OFFSET,
+    VIEW_SLICES,
     VIEW_STRIDE,
+    VIEW_WHOLE,
     W_BACKWARD,
     W_FORWARD,
     X_KERNEL,
@@ -59,6 +61,7 @@ from jitgrad.arena.contexts import (
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.gradients import (
     NUMEL_SCRATCH,
+    copy_dense,
     fill_out,
     give,
     node_at,
@@ -238,11 +241,13 @@ def view_row(H, ctx, k):
     """Send the gradient of a view to the part of its input that it shows; NONE after a fault."""
     node = node_at(ctx, k)
     p = row_at(H, node[N_ROW])
+    kind = p[ATTR + VIEW_KIND]
+    if kind >= VIEW_SLICES:
+        return slices_vjp(H, ctx, k)
     if not wants(H, p, 0):
         return 0
     j = p[INPUT]
     q = row_at(H, j)
-    kind = p[ATTR + VIEW_KIND]
     dtype = p[DTYPE]
     size = itemsize(dtype)
     if kind == VIEW_ALIAS:
@@ -284,6 +289,55 @@ def view_row(H, ctx, k):
         plan_strided(H, 2, region, size, p[NDIM], at(p, SHAPE), at(p, ATTR + VIEW_STRIDE))
     drive(H)
     return 0
+
+
+@jit
+def slices_vjp(H, ctx, k):
+    """Send the gradient of a changed base: its region to what replaced that, the rest to the old base."""
+    node = node_at(ctx, k)
+    p = row_at(H, node[N_ROW])
+    size = itemsize(p[DTYPE])
+    whole = p[ATTR + VIEW_KIND] == VIEW_WHOLE
+    shape = words(H + NUMEL_SCRATCH)
+    if wants(H, p, 0):
+        n = 1 if whole else p[NUMEL]
+        s = storage_new(H, n * size)
+        if s == NONE:
+            return no_memory(H)
+        data = store(H, s)[S_DATA]
+        part = row_at(H, p[INPUT + 1])
+        region = data
+        if not whole:
+            g = store(H, node[N_GRAD])[S_DATA]
+            copy_dense(H, p[DTYPE], data, g, node[N_UNIFORM], n)
+            region += p[ATTR + VIEW_OFFSET] * size
+            shape[0] = 0
+            plan_begin(H, 0, part[NUMEL], 1, part[NDIM], at(part, SHAPE))
+            plan_strided(H, 0, region, size, part[NDIM], at(part, SHAPE), at(p, ATTR + VIEW_STRIDE))
+            plan_strided(H, 1, H + NUMEL_SCRATCH, size, 0, shape, shape)
+            drive(H)
+        else:
+            # The old base shows nowhere any more.
+            words(data)[0] = 0
+        if give(H, ctx, p[INPUT], s, 1 if whole else 0) == NONE:
+            return NONE
+    if not wants(H, p, 1):
+        return 0
+    j = p[INPUT + 1]
+    if whole:
+        return give(H, ctx, j, share(H, node[N_GRAD]), node[N_UNIFORM])
+    if node[N_UNIFORM] != 0:
+        return give(H, ctx, j, share(H, node[N_GRAD]), 1)
+    part = row_at(H, j)
+    s = storage_new(H, part[NUMEL] * size)
+    if s == NONE:
+        return no_memory(H)
+    region = store(H, node[N_GRAD])[S_DATA] + p[ATTR + VIEW_OFFSET] * size
+    plan_begin(H, 0, part[NUMEL], 1, part[NDIM], at(part, SHAPE))
+    plan_dense(H, 0, store(H, s)[S_DATA], size)
+    plan_strided(H, 1, region, size, part[NDIM], at(part, SHAPE), at(p, ATTR + VIEW_STRIDE))
+    drive(H)
+    return give(H, ctx, j, s, 0)
 
 
 @jit

@@ -14,6 +14,7 @@ from jitgrad.arena.engine import Fault, call, entry, grad_mode, set_grad_mode
 from jitgrad.autograd import watching
 from jitgrad.autograd.hooks import Held
 from jitgrad.dtypes import ALL
+from jitgrad.ops import record, views
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.recipe import shape_of, zeros
 from jitgrad.ops.table import FUNCTION, OUTPUT
@@ -248,6 +249,9 @@ class Function:
             else:
                 made = cls.forward(*args)
                 cls.setup_context(ctx, args, made)
+            for x in ctx._dirty:
+                # Also if forward has changed it in a way that nobody counted.
+                entry.bump(x)
             saved = ctx._saved
             if saved:
                 ctx._versions = [-1 if x is None else entry.version(x) for x in saved]
@@ -287,21 +291,11 @@ def _recorded(
     ctx: FunctionContext, args: tuple[Any, ...], tensors: list[bool], outputs: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """Make the outputs of forward the outputs of one node."""
-    from jitgrad.ops import record
     from jitgrad.tensor import Tensor
 
     ctx._places = tuple(i for i, t in enumerate(tensors) if t)
     inputs = [args[i] for i in ctx._places]
-    dirty = {id(x) for x in ctx._dirty}
-    for x in ctx._dirty:
-        if x.is_leaf and x.requires_grad:
-            raise RuntimeError(
-                "a leaf Variable that requires grad has been used in an in-place operation."
-            )
-        if all(x is not out for out in outputs):
-            raise RuntimeError(
-                "Some elements marked as dirty during the forward method were not returned as output."
-            )
+    dirty = _checked_dirty(ctx, inputs, outputs)
     first = next((x for x in outputs if _flows(ctx, x)), None)
     if first is None:
         return outputs
@@ -315,18 +309,24 @@ def _recorded(
     replaced: dict[int, Any] = {}
     for number, x in enumerate(outputs):
         if id(x) in replaced or not _flows(ctx, x):
-            found.append(replaced.get(id(x), x))
+            returned = id(x) in own and id(x) not in dirty
+            found.append(replaced.get(id(x), x.detach() if returned else x))
             continue
-        # An input that is returned, or a tensor with a history of its own, keeps its row.
-        new = x.detach() if id(x) in own or x.requires_grad else x
+        new = _own_row(x, id(x) in dirty, id(x) in own)
         call(entry.output, OUTPUT.number, 0, new, number, node)
+        if new._is_view():
+            entry.flag(new, col.F_VIEW_MADE, 0)
+            entry.flag(new, col.F_VIEW_SEVERAL if several else col.F_VIEW_FUNCTION, 1)
         if several:
             entry.hold(call(entry.node, new), Output(number, len(outputs)), col.F_PYTHON, 1)
         if id(x) in dirty:
-            new = record.rebase(x, new)
+            entry.set_grad(x, None)
+            new = call(entry.adopt, x, new)
         replaced[id(x)] = new
         found.append(new)
-    # A saved output would keep its own node alive for ever: what is kept is the same memory without it.
+    # What it has changed shows its own node now, and so would keep that alive for ever.
+    ctx._dirty = ()
+    # A saved output would, too: what is kept is the same memory without it.
     numbers = {id(y): i for i, y in enumerate(found)}
     kept = {id(y) for y in replaced.values()}
     ctx._outputs_saved = {i: numbers[id(x)] for i, x in enumerate(ctx._saved) if id(x) in kept}
@@ -345,6 +345,48 @@ def _reattached(x: Tensor, node: Any, number: int, count: int) -> Tensor:
     if count > 1:
         entry.hold(call(entry.node, found), Output(number, count), col.F_PYTHON, 1)
     return found
+
+
+def _checked_dirty(ctx: FunctionContext, inputs: list[Any], outputs: tuple[Any, ...]) -> set[int]:
+    """The ids of what forward has changed in place; raises RuntimeError if that can't be recorded."""
+    for x in ctx._dirty:
+        if (
+            entry.word(x, col.OP) == col.LEAF
+            and entry.word(x, col.FLAGS) & col.F_REQUIRES_GRAD
+            and not x._is_view()
+        ):
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
+        if all(x is not out for out in outputs):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as output."
+            )
+        if all(x is not given for given in inputs):
+            warnings.warn(
+                "Only input Tensors should be given to ctx.mark_dirty(). If a Tensor is not an input,"
+                " there is no need to pass it to mark_dirty().",
+                UserWarning,
+                stacklevel=4,
+            )
+        if x._is_view() and len(outputs) > 1:
+            raise RuntimeError(
+                "If your Function modifies inplace an input that is a view of another Tensor, your"
+                " Function cannot return more than one Tensor. You should either make sure the input is"
+                " not a view (using .clone() for example) or make your Function only return one Tensor."
+            )
+    return {id(x) for x in ctx._dirty}
+
+
+def _own_row(x: Any, dirty: bool, given: bool) -> Any:
+    """An output of forward as a Tensor whose row has no history yet."""
+    if given and not dirty:
+        # Returned as it came in: a view of the input.
+        return record.view(views.ALIAS, x)
+    has_history = entry.word(x, col.OP) != col.LEAF
+    if dirty or has_history or entry.word(x, col.FLAGS) & col.F_REQUIRES_GRAD:
+        return x.detach()
+    return x
 
 
 def _flows(ctx: FunctionContext, x: Any) -> bool:

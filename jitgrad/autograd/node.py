@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
 from jitgrad.ops.record import NAMED
-from jitgrad.ops.table import OPS, OUTPUT, Op
+from jitgrad.ops.table import BY_NAME, OPS, OUTPUT, Op
+from jitgrad.ops.views import COPY_SLICES
 
 if TYPE_CHECKING:
     from jitgrad.autograd.hooks import RemovableHandle
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
 def name_of(op: Op) -> str:
     """PyTorch's name of an op's node."""
-    return _backward(op.node)
+    return op.node if op is COPY_SLICES or op is COPY else _backward(op.node)
 
 
 def _backward(node: str) -> str:
     if node[-1].isdigit() and node != "Log2":
         return f"{node[:-1]}Backward{node[-1]}"
     return f"{node}Backward0"
+
+
+COPY = BY_NAME["copy"]
 
 
 class Node:
@@ -54,10 +58,12 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """Where its gradients go: for each input its node (None: nowhere) and which output of it that is."""
-        found: list[tuple[Node | None, int]] = []
-        for i in range(entry.node_word(self._capsule, col.NIN)):
-            capsule = entry.node_input(self._capsule, i)
-            found.append((None, 0) if capsule is None else _producer(capsule))
+        found = _edges(self._capsule)
+        if entry.node_word(self._capsule, col.OP) == COPY_SLICES.number:
+            # PyTorch keeps the op that changed the part inside this node: its other inputs are this one's.
+            changed, _ = found.pop()
+            assert changed is not None
+            found += changed.next_functions[1:]
         return tuple(found)
 
     @property
@@ -117,10 +123,14 @@ def _name(capsule: Any) -> str:
     if held is not None and hasattr(type(held), "run"):
         return type(held).__name__
     op = OPS[entry.node_word(capsule, col.OP)]
+    if op is COPY and entry.node_word(capsule, col.INPUT + 1) == col.NONE:
+        # One op here, three there: filling with a number is copying it.
+        return "FillBackward2" if entry.node_word(capsule, col.ATTR + 1) else "ZeroBackward0"
     if op.number == col.LEAF:
         return op.node
-    named = op.dims_node and entry.node_word(capsule, col.ATTR + col.A_KEEP) & NAMED
-    return _backward(op.dims_node if named else op.node)
+    if op.dims_node and entry.node_word(capsule, col.ATTR + col.A_KEEP) & NAMED:
+        return _backward(op.dims_node)
+    return name_of(op)
 
 
 def of_capsule(capsule: Any) -> Node:
@@ -139,14 +149,28 @@ def of_capsule(capsule: Any) -> Node:
     return node
 
 
-# A cast that promotion inserted, say, is no op of the user's: PyTorch has no node there.
 def _producer(capsule: Any) -> tuple[Node, int]:
     """The node that computed a row, and which of its outputs the row is."""
+    # A cast that promotion inserted, say, is no op of the user's: PyTorch has no node there.
     while entry.node_word(capsule, col.FLAGS) & col.F_IMPLICIT:
         capsule = entry.node_input(capsule, 0)
-    if entry.node_word(capsule, col.OP) != OUTPUT.number:
-        return of_capsule(capsule), 0
-    return of_capsule(entry.node_input(capsule, 0)), entry.node_word(capsule, col.OUTNR)
+    number = entry.node_word(capsule, col.OUTNR)
+    if entry.node_word(capsule, col.OP) == OUTPUT.number:
+        capsule = entry.node_input(capsule, 0)
+    return of_capsule(capsule), number
+
+
+def _edges(capsule: Any) -> list[tuple[Node | None, int]]:
+    """The nodes of a row's inputs."""
+    found: list[tuple[Node | None, int]] = []
+    vjps = OPS[entry.node_word(capsule, col.OP)].vjps
+    for i in range(entry.node_word(capsule, col.NIN)):
+        if vjps[i : i + 1] == (None,):
+            # An index or a mask, which has no gradient and no edge.
+            continue
+        above = entry.node_input(capsule, i)
+        found.append((None, 0) if above is None else _producer(above))
+    return found
 
 
 def grad_fn(tensor: Tensor) -> Node | None:

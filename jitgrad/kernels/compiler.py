@@ -115,6 +115,11 @@ def _compile_deferred(units: list[Unit]) -> tuple[list[str], list[bytes]]:
                 function.linkage = "external" if function.name in symbols else "internal"
         module.data_layout = codegen._data_layout
         manager, builder = codegen._module_pass_manager()
+        # Every loop over a range can raise (its step might be 0) until that is proved, of some functions
+        # when their callers are done already: once more, then what would handle it is dead.
+        manager.add_ipsccp_pass()
+        manager.add_simplify_cfg_pass()
+        manager.add_global_dead_code_eliminate_pass()
         manager.run(module, builder)
         module.verify()
         _check(module)

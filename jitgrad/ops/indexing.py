@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry, grad_mode
+from jitgrad.arena.engine import Fault, call, entry, grad_mode
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.gathering import (
@@ -203,34 +203,25 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         )
         raise TypeError(f"can't assign a {name} to a torch.{x.dtype.letter}Tensor")
     if type(index) is int:
-        _fill(x, getitem(x, index), value)
+        _fill(getitem(x, index), value)
         return
     view, found = parse(x, index)
     if found:
-        _put(x, view, blocks(view, found), value, False)
+        _put(view, blocks(view, found), value, False)
     else:
-        _fill(x, view, value)
+        _fill(view, value)
 
 
-def _fill(x: Tensor, view: Tensor, value: Any) -> None:
-    """Copy a value into a view of ``x`` (or ``x`` itself)."""
+def _fill(view: Tensor, value: Any) -> None:
+    """Copy a value into a tensor."""
     if is_tensor(value):
         value = _without_ones(value, view.ndim)
     try:
         copy_into(view, value)
     except RuntimeError:
-        if grad_mode() and x.requires_grad and x.is_leaf:
-            raise _leaf(view is x) from None
         if is_tensor(value):
             expand(value.detach(), entry.shape(view))  # raises if that is what is wrong
         raise
-
-
-def _leaf(whole: bool) -> RuntimeError:
-    what = "a leaf" if whole else "a view of a leaf"
-    return RuntimeError(
-        f"{what} Variable that requires grad is being used in an in-place operation."
-    )
 
 
 def _without_ones(value: Tensor, ndim: int) -> Tensor:
@@ -266,25 +257,19 @@ def _value(x: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
     return value if entry.shape(value) == shape else expand(value, shape)
 
 
-def _put(x: Tensor, view: Tensor, where: Blocks, value: Any, accumulate: bool) -> None:
-    """Put a value into a view of ``x`` (or ``x`` itself)."""
+def _put(view: Tensor, where: Blocks, value: Any, accumulate: bool) -> None:
+    """Put a value where index tensors point in a tensor."""
     value = _value(view, value, where.shape)
     inputs = (view, where.positions, value)
     attributes = (*where.attributes, int(accumulate))
     if grad_mode() and (view.requires_grad or value.requires_grad):
-        if x.requires_grad and x.is_leaf:
-            raise _leaf(view is x)
-        new = record.explicit(INDEX_PUT, inputs, entry.shape(view), attributes)
-        if view is x and not x._is_view():
-            record.rebase(x, new)
-        else:
-            _fill(x, view, new)
+        call(entry.refresh, view, 1)
+        call(entry.adopt, view, record.explicit(INDEX_PUT, inputs, entry.shape(view), attributes))
         return
     # What is read while the memory is written must not be that memory.
-    storage = entry.word(view, col.STORAGE)
+    memory = entry.memory(view)
     read = [
-        t.detach().clone() if entry.word(t, col.STORAGE) == storage else t
-        for t in (where.positions, value)
+        t.detach().clone() if entry.memory(t) == memory else t for t in (where.positions, value)
     ]
     record.explicit(INDEX_PUT_, (view, *read), (0,), attributes)
 
@@ -364,5 +349,5 @@ def index_put_(
     input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
 ) -> Tensor:
     """`index_put` in place; returns ``input``."""
-    _put(input, input, _given(input, indices), values, accumulate)
+    _put(input, _given(input, indices), values, accumulate)
     return input

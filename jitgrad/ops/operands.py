@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry
+from jitgrad.arena.engine import call, entry, grad_mode
 from jitgrad.ops import record
 from jitgrad.ops.table import BY_NAME, KERNEL, Op, register
 
@@ -77,14 +77,12 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The in-place method of a function: its first argument takes over the result, with its history."""
 
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if grad_mode():
+            call(entry.refresh, input, 1)
         new = function(input, *args, **kwargs)
-        if not new.requires_grad or input._is_view():
-            return copy_into(input, new)
-        if input.is_leaf and input.requires_grad:
-            raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
-            )
-        return record.rebase(input, new)
+        if new.requires_grad:
+            return call(entry.adopt, input, new)
+        return copy_into(input, new)
 
     method.__name__ = method.__qualname__ = f"{function.__name__}_"
     method.__doc__ = f"`{function.__name__}` in place; returns ``input``."

@@ -67,7 +67,8 @@ def pointwise(
             needs,
             rule,
             masks=sum(bits[o] for o in masks),
-            bits=sum(_BITS[b] for b in only.split()),
+            bits=sum(_BITS[b] for b in only.split())
+            | (0 if "x" in formula.names(y) else col.OB_FILLS),
             aliases=sum(1 << i for i, vjp in enumerate(vjps) if vjp == "g"),
             result=result,
         )

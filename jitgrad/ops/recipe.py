@@ -21,6 +21,7 @@ from jitgrad.dtypes import dtype as DType  # noqa: N812 - "dtype" is a property'
 from jitgrad.kernels import formula
 from jitgrad.ops import record
 from jitgrad.ops.table import BY_NAME, KERNEL, OPERANDS, OPS, POINTWISE, VIEW, Op, register
+from jitgrad.ops.views import COPY_SLICES
 
 if TYPE_CHECKING:
     from jitgrad.autograd.hooks import Packed
@@ -295,6 +296,21 @@ def _view(step: Step, g: Tensor) -> Tensor | None:
     if kind == col.VIEW_EXPAND:
         return sum_to(g, shape)
     return record.explicit(EMBED, (g,), shape, _geometry(step))
+
+
+@recipe(COPY_SLICES)
+def _slices(step: Step, g: Tensor) -> Gradients:
+    """To what replaced a region its gradient, to the old base the rest."""
+    shape, part = step.input_shape(1), None
+    whole = step.integer(col.VIEW_KIND) == col.VIEW_WHOLE
+    if step.wants(1):
+        part = g.reshape(shape) if whole else record.explicit(EXTRACT, (g,), shape, _geometry(step))
+    if not step.wants(0):
+        return (None, part)
+    if whole:
+        return (zeros(step.shape, step.dtype), part)
+    region = record.explicit(EMBED, (zeros(shape, step.dtype) + 1,), step.shape, _geometry(step))
+    return (g.masked_fill(region != 0, 0), part)
 
 
 @recipe(EMBED)

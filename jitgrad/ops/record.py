@@ -127,6 +127,6 @@ def explicit(
         return call(entry.explicit, *arguments)
 
 
-def rebase(x: Tensor, new: Tensor) -> Tensor:
-    """Have ``x`` take over the value and history of ``new``; returns ``x``."""
-    return call(entry.rebase, x, new)
+def view_(op: Op, x: Tensor, *integers: int) -> Tensor:
+    """Have ``x`` show its own memory as the view ``op`` does; returns ``x``."""
+    return call(entry.view_, op.number, x, *integers)

@@ -83,7 +83,7 @@ def _walk(x: Tensor, items: tuple[Any, ...]) -> tuple[Tensor, list[Found]]:
             dim += 1
         elif kind is slice:
             # As in PyTorch a full slice is no view here; getitem's x[:] is.
-            if item.start is not None or item.stop is not None or item.step not in (None, 1):
+            if not _is_full(view, d, item):
                 view = sliced(view, d, item)
             d += 1
             dim += 1
@@ -108,6 +108,16 @@ def _walk(x: Tensor, items: tuple[Any, ...]) -> tuple[Tensor, list[Found]]:
     if d > view.ndim:
         raise too_many(x)
     return view, found
+
+
+def _is_full(view: Tensor, d: int, s: slice) -> bool:
+    """Whether a slice is all of dim ``d``."""
+    if s.step not in (None, 1) or s.start not in (None, 0):
+        return False
+    if s.stop is None:
+        return True
+    shape = entry.shape(view)
+    return type(s.stop) is int and d < len(shape) and s.stop >= shape[d]
 
 
 def _consumed(items: Sequence[Any]) -> int:

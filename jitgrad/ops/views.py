@@ -8,7 +8,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry, header
+from jitgrad.arena.engine import Fault, call, entry, header
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text
 from jitgrad.ops import record
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 
-def _view(name: str, node: str) -> Op:
-    return register(Op(name, node, FAMILY, 1, "", ("view",), (0,)))
+def _view(name: str, node: str, like: Op | None = None) -> Op:
+    """A row whose geometry is its own, or that of another: PyTorch has several nodes for some."""
+    bits = 0 if like is None else like.number
+    return register(Op(name, node, FAMILY, 1, "", ("view",), (0,), bits=bits))
 
 
 VIEW = _view("view", "View")
@@ -35,6 +37,22 @@ EXPAND = _view("expand", "Expand")
 DETACH = _view("detach", "Detach")
 ALIAS = _view("alias", "Alias")
 DIAGONAL = _view("diagonal", "Diagonal")
+
+UNBIND = _view("unbind", "Unbind", SELECT)
+SPLIT = _view("split", "Split", SLICE)
+SPLIT_SIZES = _view("split_with_sizes", "SplitWithSizes", SLICE)
+SQUEEZE_DIM = _view("squeeze.dim", "Squeeze1", SQUEEZE)
+SQUEEZE_DIMS = _view("squeeze.dims", "Squeeze2", SQUEEZE)
+SQUEEZE_ = _view("squeeze_", "Squeeze3", SQUEEZE)
+SQUEEZE_DIM_ = _view("squeeze_.dim", "Squeeze4", SQUEEZE)
+SQUEEZE_DIMS_ = _view("squeeze_.dims", "Squeeze5", SQUEEZE)
+UNSQUEEZE_ = _view("unsqueeze_", "Unsqueeze1", UNSQUEEZE)
+TRANSPOSE_ = _view("transpose_", "Transpose1", TRANSPOSE)
+T_ = _view("t_", "T1", T)
+
+# What a view or a base becomes when memory that they share was changed in place (`jitgrad.arena.slices`).
+AS_STRIDED = _view("as_strided", "AsStrided")
+COPY_SLICES = register(Op("copy_slices", "CopySlices", FAMILY, 2, "", ("view", "view"), (0, 0)))
 
 
 #: More elements than any memory holds; sizes in bytes below it do not overflow.
@@ -274,10 +292,10 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Dims of size 1 removed: all, or those named (a view)."""
     if dim is None:
         return record.view(SQUEEZE, input)
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
-    if not dims:
-        return record.view(ALIAS, input)
-    return record.view(SQUEEZE, input, *dims)
+    if isinstance(dim, int):
+        return record.view(SQUEEZE_DIM, input, dim)
+    dims = tuple(dim)
+    return record.view(SQUEEZE_DIMS, input, *dims) if dims else record.view(ALIAS, input)
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
@@ -370,8 +388,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All positions along a dim, each a view without it."""
     if input.ndim == 0:
         raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
-    d = wrap_dim(dim, input.ndim)
-    return tuple(record.view(SELECT, input, d, i) for i in range(input.shape[d]))
+    return call(entry.pieces, UNBIND.number, input, dim)
 
 
 def split(
@@ -382,6 +399,7 @@ def split(
     if tensor.ndim == 0:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     size = tensor.shape[d]
+    op = SPLIT if isinstance(split_size_or_sections, int) else SPLIT_SIZES
     if isinstance(split_size_or_sections, int):
         step = split_size_or_sections
         if step < 0:
@@ -401,12 +419,7 @@ def split(
                 f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size"
                 f" at dimension {dim}), but got split_sizes={sections}"
             )
-    pieces = []
-    start = 0
-    for n in sections:
-        pieces.append(record.view(SLICE, tensor, d, start, start + n, 1))
-        start += n
-    return tuple(pieces)
+    return call(entry.pieces, op.number, tensor, d, *sections)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -430,9 +443,39 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         n = indices_or_sections
         if n <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {n}")
-        counts = [size // n + (i < size % n) for i in range(n)]
-        return split(input, counts, d)
-    cuts = [0, *(int(i) for i in indices_or_sections), size]
+        cuts = [i * (size // n) + min(i, size % n) for i in range(n + 1)]
+    else:
+        cuts = [0, *(int(i) for i in indices_or_sections), size]
     return tuple(
         record.view(SLICE, input, d, b, e, 1) for b, e in zip(cuts[:-1], cuts[1:], strict=True)
     )
+
+
+# ---------------------------------------------------------------- in place: the same memory in another shape
+def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """`transpose` in place; returns ``input``."""
+    return record.view_(TRANSPOSE_, input, dim0, dim1)
+
+
+def t_(input: Tensor) -> Tensor:
+    """`t` in place; returns ``input``."""
+    if input.ndim > 2:
+        raise RuntimeError(f"t_() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
+    return record.view_(T_, input)
+
+
+def unsqueeze_(input: Tensor, dim: int) -> Tensor:
+    """`unsqueeze` in place; returns ``input``."""
+    return record.view_(UNSQUEEZE_, input, dim)
+
+
+def squeeze_(input: Tensor, dim: Any = None) -> Tensor:
+    """`squeeze` in place; returns ``input``."""
+    if dim is None:
+        return record.view_(SQUEEZE_, input)
+    if isinstance(dim, int):
+        return record.view_(SQUEEZE_DIM_, input, dim)
+    return record.view_(SQUEEZE_DIMS_, input, *dim) if len(dim) else input
+
+
+swapaxes_ = swapdims_ = transpose_

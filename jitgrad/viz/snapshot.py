@@ -12,7 +12,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry
+from jitgrad.arena.engine import call, entry
 from jitgrad.arena.inspect import inputs, rows, storages
 from jitgrad.autograd.function import FunctionContext
 from jitgrad.autograd.hooks import KINDS
@@ -140,6 +140,7 @@ def take(roots: Sequence[Tensor], params: Mapping[str, Tensor], limit: int) -> S
     for root in (*roots, *params.values()):
         if not isinstance(root, Tensor):
             raise TypeError(f"graph() expects Tensors, got {type(root).__name__}")
+        call(entry.refresh, root, 0)
     # rows() shows the arena's memory itself, which only a new row may move: none is made from here on.
     table = rows()
     tops = {entry.row(root) for root in roots}

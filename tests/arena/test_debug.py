@@ -76,13 +76,14 @@ def test_freed_memory_is_filled_with_nan():
 def test_a_part_of_the_suite_in_debug_mode():
     files = [
         HERE / "test_backward.py",
+        HERE / "test_views_inplace.py",
         HERE.parent / "autograd" / "test_stops.py",
         HERE.parent / "test_fuzz.py",
     ]
     # Threads: the check reads the arena in Python, while other threads change it.
     heavy = " and not ".join(("not million", "dropped", "eight", "cost", "long_chain", "threads"))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", heavy]
-    environment = {**os.environ, "JITGRAD_DEBUG": "1", "JITGRAD_FUZZ": "25"}
+    environment = {**os.environ, "JITGRAD_DEBUG": "1", "JITGRAD_FUZZ": "25", "JITGRAD_WALKS": "8"}
     run = subprocess.run(
         [*command, *map(str, files)],
         env=environment,
