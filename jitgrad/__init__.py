@@ -16,6 +16,7 @@ from jitgrad.ops import products as _products  # isort: skip
 from jitgrad.ops import reductions as _reductions  # isort: skip
 from jitgrad.ops import joining as _joining  # isort: skip
 from jitgrad.ops import indexing as _indexing  # isort: skip
+from jitgrad.ops import sorting as _sorting  # isort: skip
 from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.ops import convolution as _convolution  # isort: skip
 from jitgrad.ops import normalization as _normalization  # isort: skip

@@ -8,6 +8,7 @@ from jitgrad import creation, random
 from jitgrad.ops import (
     activations,
     convolution,
+    counting,
     elementwise,
     gathering,
     indexing,
@@ -16,8 +17,11 @@ from jitgrad.ops import (
     picking,
     pooling,
     products,
+    quantiles,
     reductions,
     resampling,
+    sorting,
+    special,
     views,
 )
 from jitgrad.tensor import Tensor
@@ -31,6 +35,13 @@ _METHODS = {
     reductions: (
         "sum mean prod amax amin max min argmax argmin all any var std norm logsumexp softmax log_softmax"
         " cumsum"
+    ).split(),
+    sorting: "sort argsort msort topk kthvalue median nanmedian mode cummax cummin".split(),
+    quantiles: "aminmax quantile nanquantile".split(),
+    counting: "unique unique_consecutive bincount histc isin".split(),
+    special: (
+        "logit logit_ nan_to_num nan_to_num_ heaviside signbit positive float_power ldexp ldexp_ isposinf"
+        " isneginf isreal gcd gcd_ lcm lcm_ erfinv erfinv_ lgamma lgamma_ digamma digamma_"
     ).split(),
     products: "mm bmm mv dot addmm outer matmul".split(),
     views: (
@@ -91,6 +102,8 @@ _NAMESPACE_ONLY = {
         " max_pool1d_with_indices"
     ).split(),
     resampling: "channel_shuffle pixel_shuffle pixel_unshuffle".split(),
+    special: ["polygamma"],
+    counting: "searchsorted bucketize".split(),
     normalization: "group_norm layer_norm rms_norm".split(),
     convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
     joining: "cat concat concatenate stack".split(),

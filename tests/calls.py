@@ -512,3 +512,5 @@ for _name, _space in {
     "local_response_norm": lambda nf, x: nf.local_response_norm(x, 2, 0.5),
 }.items():
     add(f"F.{_name}", lambda t, x, h=_space: h(t.nn.functional, x), f(1, 2, 3, 4))
+
+import tests.calls_of_order  # noqa: E402, F401 - adds its calls

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 
+#: A digit at the end of any other name says which of several variants of an op it is.
+_NAMED_WITH_2 = ("Log2", "Exp2", "Atan2", "Logaddexp2")
+
+
 def name_of(op: Op) -> str:
     """PyTorch's name of an op's node."""
     return op.node if op is COPY_SLICES or op is COPY else _backward(op.node)
 
 
 def _backward(node: str) -> str:
-    if node[-1].isdigit() and node != "Log2":
+    if node[-1].isdigit() and node not in _NAMED_WITH_2:
         return f"{node[:-1]}Backward{node[-1]}"
     return f"{node}Backward0"
 

@@ -123,19 +123,15 @@ def _gradients(dtype: int) -> Any:
     size = ALL[dtype].itemsize
 
     @jit_sum
-    def plain(g, w, n, has_w):
-        found = ty(0)
+    def sums_of(g, w, x, n, mean, has_w):
+        """Of a line the sums of h and of h times the distance from the mean, where h is g times weight."""
+        alone = ty(0)
+        both = ty(0)
         for i in range(n):
-            found += g[i] * w[i] if has_w else g[i]
-        return found
-
-    @jit_sum
-    def moment(g, w, x, n, mean, has_w):
-        found = ty(0)
-        for i in range(n):
-            d = g[i] * (x[i] - mean)
-            found += d * w[i] if has_w else d
-        return found
+            h = g[i] * w[i] if has_w else g[i]
+            alone += h
+            both += h * (x[i] - mean)
+        return alone, both
 
     @jit
     def slope(dx, g, w, x, n, mean, scale, by_x, all_, has_w):
@@ -144,14 +140,10 @@ def _gradients(dtype: int) -> Any:
             dx[i] = d * scale + (x[i] - mean) * by_x + all_
 
     @jit
-    def add_moment(to, g, x, n, mean, scale):
+    def add(dw, db, g, x, n, mean, scale):
         for i in range(n):
-            to[i] += g[i] * ((x[i] - mean) * scale)
-
-    @jit
-    def add(to, g, n):
-        for i in range(n):
-            to[i] += g[i]
+            dw[i] += g[i] * ((x[i] - mean) * scale)
+            db[i] += g[i]
 
     @jit
     def move(to, of, n):
@@ -182,15 +174,12 @@ def _gradients(dtype: int) -> Any:
             mean, scale = stats[a], stats[lines + a]
             if job[_Y] != 0:
                 wide_scale = scale * 1.0
-                first = -wide_scale * wide_scale * wide_scale / R
-                first *= moment(g, w, x, R, mean, has_w)
-                rest = 0.0
-                if job[_MEAN] != 0:
-                    rest = -wide_scale / R * plain(g, w, R, has_w)
+                alone, both = sums_of(g, w, x, R, mean, has_w)
+                first = -wide_scale * wide_scale * wide_scale / R * both
+                rest = -wide_scale / R * alone if job[_MEAN] != 0 else 0.0
                 dx = at(pointer(job[_Y]), a * R)
                 slope(dx, g, w, x, R, mean, scale, ty(first), ty(rest), has_w)
-            add_moment(dw, g, x, R, mean, scale)
-            add(db, g, R)
+            add(dw, db, g, x, R, mean, scale)
             waiting += 1
             if waiting == _TOGETHER:
                 move(wide, dw, 2 * R)

@@ -9,12 +9,14 @@ compiler only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NDIM, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
 from jitgrad.arena.rows import data_of, input_at, row_at
 from jitgrad.arena.storage import storage_new, store
+from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, jit, words
 from jitgrad.kernels.reading import clear, dense, done
 from jitgrad.kernels.tasks import side_by_side, threads
@@ -33,7 +35,10 @@ _THREAD = 1 << 14
 
 def _scan(dtype: int) -> Any:
     """Jitted: one line of windows, whose rows and planes are given."""
-    pointer = POINTERS[dtype]
+    pointer, ty = POINTERS[dtype], TYPES[dtype]
+    lowest = -math.inf if dtype >= FIRST_FLOAT else 0
+    if ALL[dtype].name.startswith("int"):
+        lowest = -(1 << (8 * ALL[dtype].itemsize - 1))
 
     @jit
     def scan(y, where, plane, job, begin, length, d0, n0, h0, n1):
@@ -41,8 +46,12 @@ def _scan(dtype: int) -> Any:
         sd, sh, sw = job[_STEP], job[_STEP + 1], job[_STEP + 2]
         for j in range(job[_OUT + 2]):
             w0 = begin[j]
-            place = (d0 * H1 + h0) * W + w0
-            best = plane[place]
+            # Widely spaced elements may all miss the input: nothing is read then.
+            best = ty(lowest)
+            place = -1
+            if n0 > 0 and n1 > 0 and length[j] > 0:
+                place = (d0 * H1 + h0) * W + w0
+                best = plane[place]
             for a in range(n0):
                 for b in range(n1):
                     line = ((d0 + a * sd) * H1 + h0 + b * sh) * W + w0

@@ -40,7 +40,7 @@ def _instruction(name: str) -> Any:
     return call
 
 
-def _extreme(name: str) -> Any:
+def _of_two(name: str) -> Any:
     """The LLVM instruction ``name`` on two floats of one type."""
 
     @intrinsic
@@ -60,8 +60,9 @@ def _extreme(name: str) -> Any:
 
 # The larger and the smaller of two; a NaN in either is the answer, as in PyTorch.  A loop that keeps the
 # largest is vectorised with these, and not with a comparison.
-larger = _extreme("llvm.maximum")
-smaller = _extreme("llvm.minimum")
+larger = _of_two("llvm.maximum")
+smaller = _of_two("llvm.minimum")
+_copysign = _of_two("llvm.copysign")
 _floor = _instruction("llvm.floor")
 _ceil = _instruction("llvm.ceil")
 _trunc = _instruction("llvm.trunc")
@@ -217,6 +218,7 @@ _COMMON: dict[str, Any] = {"where": select, "sign": _sign}
 _FLOAT: dict[str, Any] = {
     "minimum": smaller,
     "maximum": larger,
+    "copysign": _copysign,
     "abs": _fabs,
     "sqrt": _sqrt,
     "floor": _floor,

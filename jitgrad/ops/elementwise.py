@@ -140,6 +140,10 @@ _ALIASES = {
     "arcsin": "asin",
     "arccos": "acos",
     "arctan": "atan",
+    "arctan2": "atan2",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
     "special_expit": "sigmoid",
     "not_equal": "ne",
     "less": "lt",
@@ -151,14 +155,24 @@ _ALIASES = {
 _UNARY = (
     "neg reciprocal sqrt rsqrt abs sign exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos"
     " atan sinh cosh tanh sigmoid relu erf erfc ceil floor trunc logical_not isnan isinf isfinite"
+    " asinh acosh atanh sinc deg2rad rad2deg frac sgn"
 ).split()
 _BINARY = (
     "mul remainder fmod maximum minimum eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and"
-    " bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift"
+    " bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift atan2 hypot logaddexp logaddexp2 xlogy"
+    " copysign fmax fmin"
 ).split()
 # PyTorch takes numbers in these places and nowhere else.
-_NUMBER_FIRST = {"mul", "remainder", *(name for name in _BINARY if name.startswith("bitwise_"))}
-_TENSOR_SECOND = {"maximum", "minimum", *(name for name in _BINARY if name.startswith("logical_"))}
+_NUMBER_FIRST = {
+    "mul",
+    "remainder",
+    "xlogy",
+    *(name for name in _BINARY if name.startswith("bitwise_")),
+}
+_TENSOR_SECOND = {
+    *"maximum minimum atan2 hypot logaddexp logaddexp2 fmax fmin".split(),
+    *(name for name in _BINARY if name.startswith("logical_")),
+}
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: _function(name, BY_NAME[name]) for name in [*_UNARY, *_BINARY]
@@ -171,7 +185,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 for _alias, _name in _ALIASES.items():
     if _name in FUNCTIONS:
         FUNCTIONS[_alias] = FUNCTIONS[_name]
-        METHODS[_alias] = METHODS[_name]
+        METHODS[_alias] = METHODS.get(_name, FUNCTIONS[_name])
 
 maximum, minimum = FUNCTIONS["maximum"], FUNCTIONS["minimum"]
 

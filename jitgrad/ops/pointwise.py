@@ -142,6 +142,41 @@ pointwise("log2", "Log2", "log2(x)", "g / (x * 0.6931471805599453)", rule="float
 pointwise("log10", "Log10", "log10(x)", "g / (x * 2.302585092994046)", rule="float")
 pointwise("log1p", "Log1P", "log1p(x)", "g / (x + 1)", rule="float")
 
+pointwise(
+    "logaddexp",
+    "Logaddexp",
+    "where(x == z, x + 0.6931471805599453, maximum(x, z) + log1p(exp(-abs(x - z))))",
+    "g / (1 + exp(z - x))",
+    "g / (1 + exp(x - z))",
+    only="no_int",
+)
+pointwise(
+    "logaddexp2",
+    "Logaddexp2",
+    "where(x == z, x + 1, maximum(x, z) + 1.4426950408889634 * log1p(exp2(-abs(x - z))))",
+    "g / (1 + exp2(z - x))",
+    "g / (1 + exp2(x - z))",
+    only="no_int",
+)
+pointwise(
+    "xlogy",
+    "Xlogy",
+    "where((x == 0) & (z == z), 0, x * log(z))",
+    "where(((x == 0) & (z <= 0)) | ((g == 0) & (z == z)), 0, g * log(z))",
+    "g * x / z",
+    rule="float",
+)
+# z is how far x is held from 0 and 1, or negative if it is not.
+pointwise(
+    "logit",
+    "Logit",
+    "t = where(z < 0, x, minimum(maximum(x, z), 1 - z)); log(t / (1 - t))",
+    "s = g / (x * (1 - x)); where(z < 0, where((x < 0) | (x > 1), log(-abs(x)), s),"
+    " where((x < z) | (x > 1 - z), 0, s))",
+    None,
+    rule="float",
+)
+
 # ---------------------------------------------------------------- trigonometric and hyperbolic
 pointwise("sin", "Sin", "sin(x)", "g * cos(x)", rule="float")
 pointwise("cos", "Cos", "cos(x)", "-g * sin(x)", rule="float")
@@ -152,6 +187,62 @@ pointwise("atan", "Atan", "atan(x)", "g / (x * x + 1)", rule="float")
 pointwise("sinh", "Sinh", "sinh(x)", "g * cosh(x)", rule="float")
 pointwise("cosh", "Cosh", "cosh(x)", "g * sinh(x)", rule="float")
 pointwise("tanh", "Tanh", "tanh(x)", "g * (1 - y * y)", rule="float")
+
+pointwise(
+    "asinh",
+    "Asinh",
+    "a = abs(x); copysign(where(a > 1e9, log(a) + 0.6931471805599453,"
+    " log1p(a + a * a / (1 + sqrt(a * a + 1)))), x)",
+    "g / sqrt(x * x + 1)",
+    rule="float",
+)
+pointwise(
+    "acosh",
+    "Acosh",
+    "t = x - 1; where(x > 1e9, log(x) + 0.6931471805599453, log1p(t + sqrt(t) * sqrt(t + 2)))",
+    "g / sqrt(x * x - 1)",
+    rule="float",
+)
+pointwise(
+    "atanh",
+    "Atanh",
+    "a = abs(x); copysign(0.5 * log1p(2 * a / (1 - a)), x)",
+    "g / (1 - x * x)",
+    rule="float",
+)
+# The angle is that of the octant where the quotient is at most 1, turned and mirrored.
+pointwise(
+    "atan2",
+    "Atan2",
+    "a = abs(x); b = abs(z); p = maximum(a, b); q = minimum(a, b);"
+    " t = atan(where(p == 0, 0, where(p == q, 1, q / p)));"
+    " t = where(a > b, 1.5707963267948966 - t, t);"
+    " copysign(where(copysign(1, z) < 0, 3.141592653589793 - t, t), x)",
+    "where((x == 0) & (z == 0), 0, g * z * (1 / (x * x + z * z)))",
+    "where((x == 0) & (z == 0), 0, -g * x * (1 / (x * x + z * z)))",
+    rule="float",
+)
+pointwise(
+    "hypot",
+    "Hypot",
+    "a = abs(x); b = abs(z); p = maximum(a, b); q = where(p == 0, 0, minimum(a, b) / p);"
+    " where(isinf(x), a, where(isinf(z), b, p * sqrt(1 + q * q)))",
+    "g * (x / y)",
+    "g * (z / y)",
+    only="no_int",
+)
+pointwise(
+    "sinc",
+    "Sinc",
+    "t = 3.141592653589793 * x; where(x == 0, 1, sin(t) / t)",
+    "t = 3.141592653589793 * x;"
+    " where(x * x == 0, 0, g * ((t * cos(t) - sin(t)) / (3.141592653589793 * (x * x))))",
+    rule="float",
+)
+pointwise(
+    "deg2rad", "Deg2Rad", "x * 0.017453292519943295", "g * 0.017453292519943295", rule="float"
+)
+pointwise("rad2deg", "Rad2Deg", "x * 57.29577951308232", "g * 57.29577951308232", rule="float")
 
 # ---------------------------------------------------------------- activations
 pointwise("sigmoid", "Sigmoid", "sigmoid(x)", "g * (1 - y) * y", rule="float")
@@ -165,6 +256,8 @@ pointwise("ceil", "Ceil", "ceil(x)", "0", only="no_bool")
 pointwise("floor", "Floor", "floor(x)", "0", only="no_bool")
 pointwise("round", "Round", "round(x)", "0", only="no_bool")
 pointwise("trunc", "Trunc", "trunc(x)", "0", only="no_bool")
+
+pointwise("frac", "Frac", "x - trunc(x)", "g", only="no_int")
 
 # ---------------------------------------------------------------- selection
 # PyTorch counts a clamp by numbers, one by tensors, and clamp_min, clamp_max as different nodes.
@@ -222,6 +315,37 @@ pointwise(
     rule="first",
     masks="z",
 )
+
+pointwise(
+    "fmax",
+    "Fmax",
+    "where((x >= z) | isnan(z), x, z)",
+    "where((x >= z) | isnan(z), g, 0)",
+    "where((x >= z) | isnan(z), 0, g)",
+)
+pointwise(
+    "fmin",
+    "Fmin",
+    "where((x <= z) | isnan(z), x, z)",
+    "where((x <= z) | isnan(z), g, 0)",
+    "where((x <= z) | isnan(z), 0, g)",
+)
+pointwise(
+    "nan_to_num",
+    "NanToNum",
+    "where(isnan(x), z, where(isinf(x), where(x > 0, u, v), x))",
+    "where(isnan(x) | isinf(x), 0, g)",
+    None,
+    None,
+    None,
+    only="no_int",
+)
+pointwise(
+    "copysign", "Copysign", "copysign(x, z)", "where(x == 0, 0, g * (y / x))", "0", rule="float"
+)
+pointwise("sgn", "Sgn", "sign(x)", "0")
+pointwise("heaviside", "Heaviside", "where(x == 0, z, where(x > 0, 1, 0))", only="no_bool")
+pointwise("signbit", "signbit", "copysign(1, x) < 0", rule="bool", only="no_int")
 
 # z is uniform in [0, 1), u the probability to keep an element; what is dropped is still NaN if x is.
 DROPOUT = pointwise(

@@ -86,7 +86,7 @@ def _output(
     for p, k, d in zip(padding, kernel, dilation, strict=True):
         if p < 0:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
-        if p > ((k - 1) * d + 1) // 2:
+        if p > k // 2:
             raise RuntimeError(
                 "pad should be at most half of effective kernel size, but got"
                 f" pad={p}, kernel_size={k} and dilation={d}"
@@ -155,7 +155,7 @@ def _windows(
         end = np.minimum(begin + (k - 1) * d + 1, size)
         begin = np.where(begin < 0, begin + -(begin // d) * d, begin)
         begins.append(begin)
-        lengths.append(np.maximum((end - begin + d - 1) // d, 1))
+        lengths.append(np.maximum((end - begin + d - 1) // d, 0))
     return _window_list(begins, lengths)
 
 

@@ -111,6 +111,20 @@ def test_other_inputs(torch: ModuleType) -> None:
         agree(torch, lambda f, T, t, p=pool: getattr(f, p)(t, 3, 2, 1), big, both=False)
 
 
+def test_windows_without_elements(torch: ModuleType) -> None:
+    """Elements so far apart that a window misses the input: it has no largest one, and no gradient."""
+    found = []
+    for T in (jitgrad, torch):
+        x = T.ones(1, 1, 2)
+        found.append(T.nn.functional.max_pool1d(x, 2, 1, 1, 3).tolist())
+    assert found[0] == found[1] == [[[-np.inf]]]
+    x = jitgrad.ones(1, 1, 2, requires_grad=True)
+    F.max_pool1d(x, 2, 1, 1, 3).sum().backward()
+    assert x.grad.tolist() == [[[0.0, 0.0]]]
+    integers = jitgrad.ones(1, 1, 2, dtype=jitgrad.int8)
+    assert F.max_pool1d(integers, 2, 1, 1, 3).tolist() == [[[-128]]]
+
+
 def test_positions_that_were_changed() -> None:
     """Positions out of range, written by a user, lose their gradient and nothing else."""
     x = jitgrad.ones(1, 4, 4, requires_grad=True)

@@ -364,7 +364,7 @@ def test_special_values_of_one_operand(name: str, dtype: str, torch: ModuleType)
     if y.requires_grad:
         y.backward(jitgrad.ones_like(y))
         v.backward(torch.ones_like(v))
-        same(x.grad, u.grad, dtype)
+        same(x.grad, u.grad + 0, dtype)  # PyTorch's may be a symbol for zeros
 
 
 def same(mine: Any, theirs: Any, dtype: str) -> None:
@@ -387,6 +387,10 @@ CALLS: dict[str, Callable[..., Any]] = {
     "clamp_tensor": lambda t, x, z: t.clamp(x, z, t.ones_like(z)),
     "clamp_low": lambda t, x, z: t.clamp(x, min=z),
     "clamp_high": lambda t, x, z: t.clamp(x, max=z),
+    "logit": lambda t, x, z: t.logit(x) + t.logit(z, 0.1),
+    "nan_to_num": lambda t, x, z: t.nan_to_num(x) + t.nan_to_num(z, 1.0, 2.0, 3.0),
+    # Exactly 0 at -1 and -1, where PyTorch leaves a rounding.
+    "logaddexp2": lambda t, x, z: t.logaddexp2(x, z) + 1,
     "where": lambda t, x, z: t.where(x > z, x, z),
     "masked_fill": lambda t, x, z: t.masked_fill(x, z > 0, float("inf")),
 }
@@ -538,6 +542,7 @@ def test_promotion_follows_the_default_dtype() -> None:
         and hasattr(jitgrad, n)
         and BY_NAME[n].nin < 3
         and not n.startswith("clamp_")
+        and n != "logit"  # whose second operand is a number
     ],
 )
 def test_result_dtype_or_error_of_integers(name: str, dtype: str, torch: ModuleType) -> None:

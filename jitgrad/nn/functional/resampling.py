@@ -14,10 +14,13 @@ from jitgrad.ops.resampling import (
     upsample_bilinear,
     upsample_nearest,
 )
+from jitgrad.ops.sampling import affine_grid, grid_sample
 
 __all__ = [
+    "affine_grid",
     "channel_shuffle",
     "fold",
+    "grid_sample",
     "interpolate",
     "pad",
     "pixel_shuffle",

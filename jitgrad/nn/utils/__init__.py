@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitgrad.nn.utils import rnn
+from jitgrad.nn.utils import parametrizations, parametrize, rnn
 from jitgrad.nn.utils.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -17,6 +17,8 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
     "rnn",
     "vector_to_parameters",
 ]
