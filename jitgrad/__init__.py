@@ -31,8 +31,15 @@ _engine.start()
 from jitgrad import autograd, custom, func, methods, nn, optim, random, utils  # noqa: E402
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
 from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
-from jitgrad.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled  # noqa: E402
+from jitgrad.autograd import (  # noqa: E402
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from jitgrad.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled  # noqa: E402
+from jitgrad.autograd.grad_mode import is_inference_mode_enabled  # noqa: E402
 from jitgrad.creation import (  # noqa: E402
     arange,
     as_tensor,

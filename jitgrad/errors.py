@@ -303,6 +303,21 @@ def _fit(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     )
 
 
+def _inference(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode"
+        " in computation tracked by autograd. To work around this, you can make a clone to get a normal"
+        " tensor and use it in autograd, or use `jitgrad.no_grad()` instead of `jitgrad.inference_mode()`."
+    )
+
+
+def _inference_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to"
+        " get a normal tensor before doing inplace update."
+    )
+
+
 _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_BROADCAST: _broadcast,
     col.X_MEMORY: _memory,
@@ -328,6 +343,8 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_FIT: _fit,
     col.X_NO_GRAD: _no_grad,
     col.X_NOT_SAVED: _not_saved,
+    col.X_INFERENCE: _inference,
+    col.X_INFERENCE_INPLACE: _inference_inplace,
 }
 
 

@@ -248,7 +248,14 @@ class Tensor:
 
     @property
     def _version(self) -> int:
-        return entry.version(self)
+        version = entry.version(self)
+        if version < 0:
+            raise RuntimeError("Inference tensors do not track version counter.")
+        return version
+
+    def is_inference(self) -> bool:
+        """Whether its memory was made in `inference_mode`."""
+        return entry.version(self) < 0
 
     # ------------------------------------------------------------ autograd
     @property
@@ -273,6 +280,10 @@ class Tensor:
                     " var_no_grad = var.detach()."
                 )
             return
+        if value and self.is_inference() and not engine.inference_mode():
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+            )
         entry.flag(self, col.F_REQUIRES_GRAD, int(bool(value)))
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:

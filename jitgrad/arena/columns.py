@@ -227,6 +227,7 @@ H_FLUSHING = 59  # 1 while that is being done
 H_NODE_DESTRUCTOR = 60  # address of the destructor of capsules that hold a row without its value
 H_FAMILY_FREE = 61  # freed families, as a list
 H_LABELS = 62  # the pass whose numbers stand in the rows it shares with others
+H_INFERENCE = 63  # the version with which that thread's storages begin: 0, or INFERENCE
 H_CALL = 64  # arguments of the call in progress: 64 words
 H_PLAN = 128  # the pointwise plan in progress
 H_POOL = 256  # heads of the pool's free lists, one word a size class
@@ -235,7 +236,11 @@ H_LANES = H_POOL + POOL_CLASSES  # a permuted shape and strides
 H_ARGS = H_LANES + 2 * MAX_DIMS  # arguments of the kernel in progress
 H_SPLIT = H_ARGS + 32  # arguments of the parallel-for: 3 words
 H_UPDATE = H_SPLIT + 8  # an optimiser's step: the U_* words below
+H_REFUSED = H_SPLIT + 3  # 1 if what was just recorded can't be: it would save an inference tensor
 HEADER_WORDS = H_UPDATE + 64
+
+#: Storages made in inference mode count no versions: theirs stay far below zero.
+INFERENCE = -(1 << 60)
 
 # ---------------------------------------------------------------- an optimiser's step (words from H_UPDATE)
 U_CHUNK = 0  # address of updates.update_chunk
@@ -332,6 +337,8 @@ X_STATE = 40  # an optimiser's parameter has no state of that name
 X_RULE = 41  # an update rule is not loaded for a dtype
 X_FIT = 42  # a gradient or state does not fit its parameter
 X_VIEW_MADE = 32  # a view that may not be changed in place was, itself (0) or through its base (1)
+X_INFERENCE = 43  # an inference tensor would have to be saved for backward
+X_INFERENCE_INPLACE = 44  # in-place on an inference tensor outside inference mode
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -231,8 +231,23 @@ def set_grad_mode(on: bool) -> None:
     _mode.on = header[col.H_GRAD_MODE] = int(on)
 
 
+def inference_mode() -> bool:
+    """Whether this thread makes inference tensors."""
+    if header[col.H_THREAD] != threading.get_ident():
+        _switch_thread()
+    return bool(header[col.H_INFERENCE])
+
+
+def set_inference_mode(on: bool) -> None:
+    """Set it."""
+    if header[col.H_THREAD] != threading.get_ident():
+        _switch_thread()
+    _mode.inference = header[col.H_INFERENCE] = col.INFERENCE if on else 0
+
+
 def _switch_thread() -> None:
     header[col.H_GRAD_MODE] = getattr(_mode, "on", 1)
+    header[col.H_INFERENCE] = getattr(_mode, "inference", 0)
     header[col.H_THREAD] = threading.get_ident()
 
 

@@ -12,7 +12,9 @@ from jitgrad.arena.columns import (
     F_VIEW,
     FLAGS,
     H_GRAD_MODE,
+    H_INFERENCE,
     H_OPS,
+    H_REFUSED,
     NDIM,
     NONE,
     NUMEL,
@@ -32,6 +34,7 @@ from jitgrad.arena.columns import (
     STORAGE,
     STRIDE,
     X_CAST,
+    X_INFERENCE_INPLACE,
     X_OUTPUT_SHAPE,
     X_OVERLAP,
     X_STATUS,
@@ -99,6 +102,8 @@ def record_inplace(H, op, n):
     r = h[C_ROW]
     if h[C_KIND] != KIND_TENSOR:
         return fault(H, X_TYPE, 0, 0, 0)
+    if store(H, row_at(H, r)[STORAGE])[S_VERSION] < 0 and h[H_INFERENCE] == 0:
+        return fault(H, X_INFERENCE_INPLACE, r, 0, 0)
     o = at(words(h[H_OPS]), op * O_WORDS)
     grad = False
     if h[H_GRAD_MODE] != 0:
@@ -191,6 +196,8 @@ def record_inplace(H, op, n):
         return fault(H, X_STATUS, op, status, 0)
     if out != r:
         attach(H, out, op, n)
+        # The memory is changed already; a version that never counts is no harm here.
+        h[H_REFUSED] = 0
         status = changed(H, r, out, whole)
     release_temps(H)
     return status

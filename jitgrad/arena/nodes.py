@@ -16,6 +16,7 @@ from jitgrad.arena.columns import (
     H_GRAD_MODE,
     H_LIST,
     H_OPS,
+    H_REFUSED,
     INPUT,
     MAX_INPUTS,
     MORE,
@@ -190,6 +191,8 @@ def explicit_end(H, out, op):
         if keep:
             q[USES] += 1
             p[VERSION + i] = store(H, q[STORAGE])[S_VERSION]
+            if p[VERSION + i] < 0:
+                h[H_REFUSED] = 1
         # Shapes are read from the inputs' rows, so every input's row is kept, not only the needed ones.
         q[REFS] += 1
     if saved & SAVED_OUT:

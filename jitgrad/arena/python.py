@@ -19,12 +19,14 @@ from jitgrad.arena.columns import (
     H_INT_TYPE,
     H_NONE,
     H_PARAMETER_TYPE,
+    H_REFUSED,
     H_SLOT,
     H_TENSOR_TYPE,
     H_THREAD,
     H_TRUE,
     NONE,
     OWNER,
+    X_INFERENCE,
     X_MEMORY,
     X_THREAD,
 )
@@ -202,5 +204,10 @@ def none(H):
 def result(H, r):
     """The Tensor of a recorded row, or the exception of the fault that kept it from being recorded."""
     if r == NONE:
+        return failed(H)
+    if words(H)[H_REFUSED] != 0:
+        words(H)[H_REFUSED] = 0
+        drop(H, r)
+        fault(H, X_INFERENCE, 0, 0, 0)
         return failed(H)
     return wrap(H, r)

@@ -22,6 +22,7 @@ from jitgrad.arena.columns import (
     H_PARALLEL,
     H_PARALLEL_FROM,
     H_PLAN,
+    H_REFUSED,
     H_THREADS,
     INPUT,
     NDIM,
@@ -389,6 +390,8 @@ def attach(H, out, op, n):
             if saved & (1 << i):
                 q[USES] += 1
                 p[VERSION + i] = store(H, q[STORAGE])[S_VERSION]
+                if p[VERSION + i] < 0:
+                    h[H_REFUSED] = 1
     if saved & SAVED_OUT:
         p[USES] += 1
         p[OUTVER] = store(H, p[STORAGE])[S_VERSION]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     H_BORROWED_BYTES,
     H_DEBUG,
+    H_INFERENCE,
     H_LIVE_BYTES,
     H_PEAK_BYTES,
     H_PENDING,
@@ -24,6 +25,7 @@ from jitgrad.arena.columns import (
     H_STORE_LIVE,
     H_STORE_TOP,
     H_STORES,
+    H_THREAD,
     NONE,
     POOL_CLASSES,
     S_BYTES,
@@ -37,7 +39,7 @@ from jitgrad.arena.columns import (
     SHARED,
     STORE_WORDS,
 )
-from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, words
+from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, thread_ident, words
 
 ALIGN = 64
 
@@ -121,6 +123,9 @@ def slot_new(H):
     p[S_GEN] += 1
     p[S_REFS] = 1
     p[S_VERSION] = 0
+    # Creation does not ask whose mode stands in the header; another thread's must not count.
+    if h[H_INFERENCE] != 0 and h[H_THREAD] == thread_ident():
+        p[S_VERSION] = h[H_INFERENCE]
     p[S_OWNER] = 0
     h[H_STORE_LIVE] += 1
     return s

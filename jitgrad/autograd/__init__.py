@@ -12,6 +12,7 @@ from jitgrad.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from jitgrad.autograd.function import Function
 from jitgrad.autograd.grad_mode import (
     enable_grad,
+    inference_mode,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
@@ -32,6 +33,7 @@ __all__ = [
     "function",
     "grad",
     "graph",
+    "inference_mode",
     "is_grad_enabled",
     "no_grad",
     "set_detect_anomaly",

@@ -46,10 +46,10 @@ class _Mode:
         engine.set_grad_mode(self.before.pop())
 
     def __call__(self, function: _F) -> _F:
-        return _decorated(function, self.mode)
+        return _decorated(function, lambda: _Mode(self.mode))
 
 
-def _decorated(function: Any, mode: bool) -> Any:
+def _decorated(function: Any, mode: Callable[[], Any]) -> Any:
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -59,7 +59,7 @@ def _decorated(function: Any, mode: bool) -> Any:
             send, value = inner.send, None
             try:
                 while True:
-                    with _Mode(mode):
+                    with mode():
                         try:
                             result = send(value)
                         except StopIteration as stop:
@@ -72,7 +72,7 @@ def _decorated(function: Any, mode: bool) -> Any:
                     except BaseException as error:
                         send, value = inner.throw, error
             finally:
-                with _Mode(mode):
+                with mode():
                     inner.close()
 
         return generator
@@ -81,14 +81,14 @@ def _decorated(function: Any, mode: bool) -> Any:
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with _Mode(mode):
+            with mode():
                 return await function(*args, **kwargs)
 
         return coroutine
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with _Mode(mode):
+        with mode():
             return function(*args, **kwargs)
 
     return wrapper
@@ -111,7 +111,7 @@ class no_grad(_Mode):  # noqa: N801 - PyTorch's name
         made = super().__new__(cls)
         if function is None:
             return made
-        return _decorated(function, cls._on())
+        return _decorated(function, lambda: _Mode(cls._on()))
 
     def __init__(self, function: Any = None) -> None:
         super().__init__(self._on())
@@ -144,3 +144,54 @@ class set_grad_enabled(_Mode):  # noqa: N801
         # As a decorator it must not have changed the mode of the code around the definition.
         engine.set_grad_mode(self.old)
         return super().__call__(function)
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether `inference_mode` is on in this thread."""
+    return engine.inference_mode()
+
+
+class inference_mode(_Mode):  # noqa: N801
+    """`no_grad`, and what is made inside can never take part in differentiation.
+
+    Tensors made inside are inference tensors: they count no versions, can't be saved for backward, and are
+    changed in place inside only.  ``inference_mode(False)`` turns it off within.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> with jitgrad.inference_mode():
+    ...     x = jitgrad.ones(2)
+    >>> x.is_inference(), x.clone().is_inference()
+    (True, False)
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        made = super().__new__(cls)
+        if isinstance(mode, bool):
+            return made
+        return _decorated(mode, inference_mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        self.inference = bool(mode)
+        super().__init__(not mode)
+        self._inference_before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._inference_before.append(engine.inference_mode())
+        self.before.append(engine.grad_mode())
+        engine.set_inference_mode(self.inference)
+        if self.inference or self._inference_before[-1]:
+            engine.set_grad_mode(self.mode)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        engine.set_inference_mode(self._inference_before.pop())
+        super().__exit__(kind, value, trace)
+
+    def __call__(self, function: _F) -> _F:
+        return _decorated(function, lambda: inference_mode(self.inference))
