@@ -91,4 +91,5 @@ def copied(result: Any) -> np.ndarray[Any, Any]:
     """A library's tensor or array as a NumPy array of its own."""
     if hasattr(result, "detach"):
         result = result.detach()
-    return np.array(result.numpy() if hasattr(result, "numpy") else result)
+    # PyTorch's gradient of a constant is no memory yet, unless forced.
+    return np.array(result.numpy(force=True) if hasattr(result, "numpy") else result)

@@ -1,8 +1,8 @@
 """How every op of the op table is called, with tensors and with arrays: a line for each.
 
 The operands' kinds are letters. Of the shape (side, side): ``x z u v`` normal, ``p`` positive, ``f``
-between 0 and 1, ``b`` bools, ``n`` small positive integers, ``j`` indices of columns. ``r`` has one row's
-elements; ``c`` holds an index for each row; ``k`` is a permutation of the rows.
+and ``F`` between 0 and 1, ``g`` above 1, ``b`` bools, ``n`` small positive integers, ``j`` indices of
+columns. ``r`` has one row's elements; ``c`` holds an index for each row; ``k`` is a permutation of the rows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from jitgrad.bench.case import Case
 from jitgrad.bench.programs import Array, Function, Program
+from jitgrad.ops.table import OPS
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,15 @@ for _name in "sqrt log log2 log10 log1p".split():
 op("rsqrt", "p", None, lambda xp, x: 1 / xp.sqrt(x))
 op("sigmoid", "x", None, lambda xp, x: 1 / (1 + xp.exp(-x)))
 op("relu", "x", None, lambda xp, x: xp.maximum(x, 0))
-for _name in "erf erfc".split():
+for _name in "erf erfc asinh deg2rad rad2deg frac sgn signbit sinc nan_to_num".split():
     op(_name, "x")
+op("acosh", "g", arrays="arccosh")
+op("atanh", "f", arrays="arctanh")
+op("logit", "f")
+for _name in "copysign fmax fmin heaviside hypot logaddexp logaddexp2".split():
+    op(_name, "xz", arrays=_name)
+op("atan2", "xz", arrays="arctan2")
+op("xlogy", "pp", None, lambda xp, x, z: x * xp.log(z))
 for _name, _theirs in {
     "add": "add", "sub": "subtract", "mul": "multiply", "maximum": "maximum", "minimum": "minimum",
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
@@ -195,6 +203,17 @@ op(
     flops=lambda s: 4 * 9 * 2.0 * max(s - 2, 0) ** 2,
 )
 
+for _dims in (1, 2, 3):
+    op(
+        f"max_pool{_dims}d",
+        "x",
+        # The windows are two wide; more dims are of size one.
+        lambda T, x, d=_dims: getattr(T.nn.functional, f"max_pool{d}d")(
+            x[None] if d == 1 else x[None, None] if d == 2 else x[None, None, None],
+            (1, 2, 2) if d == 3 else 2,
+        ),
+    )
+
 # ---------------------------------------------------------------- along dims
 op("sum", "x", None, "sum")
 for _name in "mean prod amax amin argmax argmin var std".split():
@@ -214,6 +233,11 @@ op("all", "b", lambda T, x: T.all(x, 1), lambda xp, x: xp.all(x, 1))
 op("any", "b", lambda T, x: T.any(x, 1), lambda xp, x: xp.any(x, 1))
 op("norm", "x", lambda T, x: x.norm(dim=-1), lambda xp, x: xp.sqrt(xp.sum(x * x, -1)))
 op("cumsum", "x", lambda T, x: T.cumsum(x, -1), lambda xp, x: xp.cumsum(x, -1))
+
+for _name in "cummax cummin median nanmedian mode sort".split():
+    op(_name, "x", lambda T, x, n=_name: getattr(T, n)(x, -1)[0])
+op("kthvalue", "x", lambda T, x: T.kthvalue(x, x.shape[-1] // 2 + 1, -1)[0])
+op("topk", "x", lambda T, x: T.topk(x, x.shape[-1] // 2 + 1, -1)[0])
 
 
 def _shifted(xp: Any, x: Any) -> Any:
@@ -292,8 +316,14 @@ op(
 op("native_group_norm", "x", lambda T, x: T.nn.functional.group_norm(x[None], 1))
 
 
+for _op in OPS:
+    # An op without a line is listed, not forgotten.
+    if _op.name not in OPERATIONS:
+        NOT_CALLED.setdefault(_op.name, "has no line in jitgrad/bench/operations.py")
+
+
 # ---------------------------------------------------------------- from a line to cases
-FLOATS = "xzuvpfFr"
+FLOATS = "xzuvpfFgr"
 
 
 def operand(kind: str, side: int, dtype: str, seed: int) -> Array:
@@ -310,6 +340,8 @@ def operand(kind: str, side: int, dtype: str, seed: int) -> Array:
         return rng.integers(1, 6, shape).astype("int64" if kind == "n" else dtype)
     if kind == "p":
         return np.asarray(rng.uniform(0.5, 2.0, shape), dtype)
+    if kind == "g":
+        return np.asarray(rng.uniform(1.1, 3.0, shape), dtype)
     if kind in "fF":
         return np.asarray(rng.uniform(0.05, 0.95, shape), dtype)
     return np.asarray(rng.normal(size=shape), dtype)

@@ -72,6 +72,9 @@ def chosen_cases(
 def show_list(out: Console) -> None:
     """Print every op and workload."""
     out.print("ops: " + ", ".join(sorted(operations.OPERATIONS)), soft_wrap=True)
+    out.print("ops that are not called:")
+    for name, why in operations.NOT_CALLED.items():
+        out.print(f"  {name:<18} {why}", soft_wrap=True)
     out.print("workloads:")
     for case in PROGRAMS.values():
         out.print(f"  {case.name:<18} {case.what}", soft_wrap=True)
