@@ -125,6 +125,38 @@ def _perceptron(T: Namespace) -> Any:
     return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
 
 
+def _squares(T: Namespace, out: Any, x: Array) -> Any:
+    return ((out[0] if isinstance(out, tuple) else out) ** 2).mean()
+
+
+def _lstm(T: Namespace) -> Any:
+    return T.nn.LSTM(32, 64)
+
+
+def _transformer(T: Namespace) -> Any:
+    return T.nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
+
+
+def _residual(T: Namespace) -> Any:
+    nn = T.nn
+
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
+        """A block of a residual network: two convolutions beside the identity."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(
+                nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16),
+            )  # fmt: skip
+
+        def forward(self, x: Any) -> Any:
+            """Add what the convolutions make to the input."""
+            return T.relu(x + self.inner(x))
+
+    return Block()
+
+
 def all_workloads() -> Iterator[Case]:
     """Yield every program."""
     yield of_arrays(
@@ -162,6 +194,18 @@ def all_workloads() -> Iterator[Case]:
         partial(trained, make=_digits, loss=_classified, x=random(16, 1, 28, 28)),
         atol=1e-5,
     )
+    for name, what, make, shape in (
+        ("lstm", "LSTM 32-64, 20 steps of 16 sequences", _lstm, (20, 16, 32)),
+        ("transformer", "transformer layer, 8 x 32 tokens of 64", _transformer, (8, 32, 64)),
+        ("resnet_block", "residual block on 8x16x28x28", _residual, (8, 16, 28, 28)),
+    ):
+        yield Case(
+            name,
+            f"step with SGD: {what}",
+            partial(trained, make=make, loss=_squares, x=random(*shape)),
+            atol=1e-4,
+            rtol=1e-3,
+        )
 
 
 WORKLOADS = {case.name: case for case in all_workloads()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,9 +21,13 @@ def console() -> Console:
 
 def new_table(columns: Sequence[str], left: int, plain: bool) -> Table:
     """A table whose first columns are words and whose others are numbers."""
-    table = Table(box=None) if plain else Table()
+    table = Table(box=None) if plain else Table(box=SIMPLE, padding=(0, 1, 0, 0))
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+        # On a narrow terminal names are broken, figures never.
+        word = i < left
+        table.add_column(
+            name, justify="left" if word else "right", no_wrap=plain or not word, overflow="fold"
+        )
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -83,9 +84,16 @@ def test_integers_have_no_gradient(tmp_path: Path) -> None:
 
 def test_workloads_agree_with_torch(tmp_path: Path, torch: Any) -> None:
     out = tmp_path / "o.json"
-    done = measure("--workloads", "gmm,rosenbrock_*,mlp,B1", "--vs", "torch", "--json", str(out))
+    done = measure(
+        "--workloads",
+        "gmm,rosenbrock_2,mlp,B1,lstm,resnet_block,transformer",
+        "--vs",
+        "torch",
+        "--json",
+        str(out),
+    )
     assert done.exit_code == 0, done.output
-    assert len(rows(out)) == 10
+    assert len(rows(out)) == 14
 
 
 def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +271,34 @@ def test_the_module_is_a_command() -> None:
     command = [sys.executable, "-m", "jitgrad", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()[0]) == (0, "jitgrad")
+
+
+def test_asv_reads_the_cases() -> None:
+    folder = Path(__file__).parents[2] / "benchmarks"
+    for path in sorted(folder.glob("asv_*.py")):
+        importlib.import_module(f"benchmarks.{path.stem}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_real_interrupt_ends_it_with_130() -> None:
+    program = """
+import os, signal, sys, threading
+from jitgrad.bench import runner
+from jitgrad.cli import main
+below = runner.measure
+def measure(*arguments):
+    if arguments[0].name == "A2":
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return below(*arguments)
+runner.measure = measure
+sys.argv[1:] = "bench --workloads B1,A2 --budget 3 --rounds 100000 --no-peak".split()
+main()
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert "B1" in done.stdout
+    assert done.stderr.strip() == "jitgrad: interrupted; 1 of 2 cases were measured"
 
 
 SCRIPT = """
