@@ -1,4 +1,4 @@
-"""Benchmarks: `cases.py` says what is measured, the other modules how.
+"""Benchmarks of the repository; `jitgrad.bench` says what is measured, and `jitgrad bench` measures it.
 
 - `python -m benchmarks.versus`: jitgrad beside PyTorch (and NumPy by hand), with the goals.
 - `python -m benchmarks.startup`: from a fresh process to the first gradient.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .cases import CASES, random
+from jitgrad.bench.case import random
+from jitgrad.bench.cases import CASES
 
 
 class Control:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import jitgrad
-
-from .cases import C_OPS, C_SIZES, CASES
+from jitgrad.bench.cases import C_OPS, C_SIZES, CASES
 
 
 class Op:

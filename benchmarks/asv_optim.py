@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import jitgrad
-
-from .cases import CASES
+from jitgrad.bench.cases import CASES
 
 
 class Step:

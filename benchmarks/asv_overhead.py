@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import jitgrad
-
-from .cases import A5_NAMES, CASES
+from jitgrad.bench.cases import A5_NAMES, CASES
 
 
 class Small:

@@ -26,7 +26,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .versus import duration
+from jitgrad.bench.results import duration
 
 FIRST_GRADIENT = """
 x = T.tensor([[0.1 * i - 0.2 * j for i in range(4)] for j in range(8)])

@@ -11,17 +11,12 @@ or gave other numbers; a goal that is missed shows in the table only.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
 import platform
 import re
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -32,12 +27,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .cases import CASES, Case, Goal, Prepared
+from jitgrad.bench.case import Case, Goal, Prepared
+from jitgrad.bench.cases import CASES
+from jitgrad.bench.measuring import compare, error_text, in_turns, repeats_for
+from jitgrad.bench.peers import limit_blas
+from jitgrad.bench.results import duration
 
-SAMPLE_SECONDS = 0.02
 CASE_SECONDS = 20.0  # a slow case gets fewer rounds, but at least three
-MIN_ROUNDS = 3
-RTOL = 1e-4
 
 Libraries = dict[str, Any]  # column: namespace; the first is the candidate, the last is torch
 REFERENCE = "torch"
@@ -74,38 +70,6 @@ class Row:
         return median(self.samples[library]) if library in self.samples else None
 
 
-def compare(case: Case, got: Prepared, expected: Prepared) -> None:
-    """Raise AssertionError if the results of the last runs differ."""
-    pairs = zip(got.results(), expected.results(), strict=True)
-    for number, (value, reference) in enumerate(pairs):
-        atol = case.atol * float(np.abs(reference).max())
-        message = f"{case.name}: result {number} differs"
-        np.testing.assert_allclose(value, reference, rtol=RTOL, atol=atol, err_msg=message)
-
-
-def sample(run: Callable[[], object], repeats: int) -> float:
-    """Return the mean seconds of a run over `repeats` runs, the garbage collector off."""
-    gc.disable()
-    try:
-        begin = time.perf_counter()
-        for _ in repeat(None, repeats):
-            run()
-        return (time.perf_counter() - begin) / repeats
-    finally:
-        gc.enable()
-
-
-def repeats_for(run: Callable[[], object]) -> int:
-    """Find how many runs fill a sample."""
-    repeats = 1
-    while True:
-        seconds = repeats * sample(run, repeats)
-        if seconds >= SAMPLE_SECONDS:
-            return repeats
-        growth = 1.2 * SAMPLE_SECONDS / max(seconds, 1e-9)
-        repeats = max(repeats + 1, int(repeats * min(growth, 10.0)))
-
-
 def prepare(case: Case, libraries: Libraries) -> dict[str, Prepared]:
     """Set the work up in each library, run it once and compare the results with the reference."""
     ready = {name: case.setup(namespace) for name, namespace in libraries.items()}
@@ -126,17 +90,12 @@ def measure(case: Case, libraries: Libraries, rounds: int) -> Row:
         runs = {name: work.run for name, work in prepare(case, libraries).items()}
         repeats = {name: repeats_for(run) for name, run in runs.items()}
         row.samples = {name: [] for name in runs}
-        begin = time.perf_counter()
-        for done in range(rounds):
-            if done >= MIN_ROUNDS and time.perf_counter() - begin > CASE_SECONDS:
-                break
-            gc.collect()
-            turns = list(runs.items())
-            for name, run in reversed(turns) if done % 2 else turns:
-                row.samples[name].append(sample(run, repeats[name]))
+        for taken in in_turns(runs, repeats, rounds, CASE_SECONDS):
+            for name, seconds in taken.items():
+                row.samples[name].append(seconds)
     except Exception as error:  # a candidate may lack what a case needs: the others still count
         row.samples = {}
-        row.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        row.error = error_text(error)
     return row
 
 
@@ -152,18 +111,6 @@ def judge(goal: Goal, row: Row, rows: dict[str, Row], candidate: str) -> Verdict
     if mine is None or theirs is None:
         return None
     return Verdict(goal.limit, goal.of, mine / theirs * scale)
-
-
-def duration(seconds: float | None, nodes: int | None = None) -> str:
-    """Write a time with three digits and its unit, per node if there is a number of nodes."""
-    if seconds is None:
-        return "-"
-    if nodes is not None:
-        return f"{1e9 * seconds / nodes:.0f} ns/node"
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1.0:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
 
 
 def table(rows: list[Row], columns: list[str], plain: bool) -> Table:
@@ -221,16 +168,6 @@ def load(name: str) -> Any:
             raise
         Console(stderr=True).print(f"{name} is not installed, and is one of the two to compare")
         raise typer.Exit(1) from None
-
-
-def limit_blas(threads: int) -> AbstractContextManager[object]:
-    """Limit the threads of NumPy's BLAS, if threadpoolctl is there."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ModuleNotFoundError:
-        return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(threads, user_api="blas")
-    return limits
 
 
 def main(

@@ -257,7 +257,7 @@ def _producer(columns: dict[str, Any]) -> str:
         held = row(columns["input"][0])["held"]
         return type(ctypes.cast(held, ctypes.py_object).value).__name__.removesuffix("Backward")
     node = OPS[columns["op"]].node
-    return node if node == "Log2" else node.rstrip("0123456789")
+    return node.removesuffix("0")
 
 
 def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:

@@ -12,6 +12,7 @@ from jitgrad.ops import (
     elementwise,
     gathering,
     indexing,
+    inplace,
     joining,
     normalization,
     picking,
@@ -56,8 +57,9 @@ _METHODS = {
         " masked_select nonzero argwhere repeat_interleave"
     ).split(),
     indexing: "index_put index_put_".split(),
+    inplace: "addmm_ cumsum_ tril_ triu_ heaviside_ float_power_ fill_diagonal_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
-    random: "uniform_ normal_".split(),
+    random: "uniform_ normal_ bernoulli_ exponential_ random_".split(),
     activations: "hardshrink prelu".split(),
 }
 

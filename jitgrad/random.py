@@ -240,3 +240,65 @@ def normal_(
     """Fill with normal numbers."""
     made = _source(generator).standard_normal(tuple(self.shape), self.dtype.numpy)
     return _fill(self, made * std + mean)
+
+
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Fill with 1 with probability ``p`` (a number, or a Tensor that broadcasts), else 0.
+
+    Raises
+    ------
+    RuntimeError
+        If a number is not between 0 and 1.
+    """
+    if isinstance(p, (int, float)) and not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    limit = p.numpy(force=True) if hasattr(p, "numpy") else p
+    return _fill(self, _source(generator).random(tuple(self.shape)) < limit)
+
+
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with exponentially distributed numbers of rate ``lambd``.
+
+    Raises
+    ------
+    RuntimeError
+        If the rate is not positive.
+    """
+    if lambd <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+    return _fill(self, _source(generator).exponential(1 / lambd, tuple(self.shape)))
+
+
+def random_(
+    self: Tensor,
+    from_: int = 0,
+    to: int | None = None,
+    *,
+    generator: Generator | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Fill with integers: ``random_()``, ``random_(to)`` or ``random_(from, to)``, without ``to``.
+
+    Without bounds as many as the dtype holds exactly.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no integer between.
+    """
+    low = kwargs.pop("from", from_)
+    if to is None:
+        low, to = (0, low) if low else (0, _integers_of(self.dtype))
+    if low >= to:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={to}"
+        )
+    return _fill(self, _source(generator).integers(low, to, tuple(self.shape)))
+
+
+def _integers_of(dtype: DType) -> int:
+    """How many integers from 0 up the dtype holds exactly, as PyTorch draws them."""
+    kind = dtype.numpy
+    if kind.kind == "f":
+        return (1 << (np.finfo(kind).nmant + 1)) + 1
+    return 2 if kind.kind == "b" else int(np.iinfo(kind).max)

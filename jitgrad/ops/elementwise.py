@@ -715,6 +715,11 @@ INPLACE |= {
     "clip_": clamp_,
     "floor_divide_": _inplace("floor_divide_", BY_NAME["div_floor"]),
 }
+INPLACE |= {
+    f"{alias}_": INPLACE[f"{name}_"]
+    for alias, name in _ALIASES.items()
+    if f"{name}_" in INPLACE and f"{alias}_" not in INPLACE and alias != "special_expit"
+}
 
 for _symbol, _name in {
     "add": "add",

@@ -73,13 +73,17 @@ def int64_index(index: Tensor, error: str) -> Tensor:
     return index.to(dtypes.int64)
 
 
-def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The in-place method of a function: its first argument takes over the result, with its history."""
+def in_place(function: Callable[..., Tensor], reads: bool = False) -> Callable[..., Tensor]:
+    """The in-place method of a function: its first argument takes over the result, with its history.
+
+    ``reads`` says that the gradient reads the first argument, of which a copy is kept then.
+    """
 
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if grad_mode():
             call(entry.refresh, input, 1)
-        new = function(input, *args, **kwargs)
+        kept = input.clone() if reads and grad_mode() and input.requires_grad else input
+        new = function(kept, *args, **kwargs)
         if new.requires_grad:
             return call(entry.adopt, input, new)
         return copy_into(input, new)

@@ -307,4 +307,4 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     return digamma(input) if n == 0 else _apply("Polygamma", n, _floating(input))
 
 
-erfinv_, lgamma_, digamma_ = in_place(erfinv), in_place(lgamma), in_place(digamma)
+erfinv_, lgamma_, digamma_ = (in_place(f, reads=True) for f in (erfinv, lgamma, digamma))

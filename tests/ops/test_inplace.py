@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -145,6 +147,91 @@ def test_copy_between_overlapping_views() -> None:
     x += x.T
     a = np.arange(9.0).reshape(3, 3)
     assert x.tolist() == (a + a.T).tolist()
+
+
+def same_as_pytorch(torch: ModuleType, program: Callable[[Any], list[Any]]) -> None:
+    for ours, theirs in zip(program(jitgrad), program(torch), strict=True):
+        assert (ours is None) == (theirs is None)
+        if theirs is not None:
+            assert tuple(ours.shape) == tuple(theirs.shape)
+            np.testing.assert_allclose(ours.tolist(), theirs.tolist(), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.cumsum_(1),
+        lambda x: x.tril_(),
+        lambda x: x.triu_(-1),
+        lambda x: x.addmm_(x.detach().clone(), x.detach().clone(), beta=2, alpha=0.5),
+        lambda x: x.fill_diagonal_(2.0),
+        lambda x: x.float_power_(2),
+        lambda x: x.divide_(4).negative_().absolute_().arctan_(),
+        lambda x: x.div_(4).erfinv_(),
+        lambda x: x[0].lgamma_(),
+        lambda x: x.digamma_(),
+    ],
+)
+def test_without_a_kernel_of_its_own(torch: ModuleType, change: Callable[[Any], Any]) -> None:
+    def program(module: Any) -> list[Any]:
+        leaf = module.tensor(
+            [[1.0, 2.0, 3.0], [0.5, 1.5, 2.5], [3.0, 2.0, 0.25]], dtype=module.float64
+        )
+        leaf.requires_grad_()
+        x = leaf * 1
+        view, before = x[1], x.data_ptr()
+        change(x)
+        assert x.data_ptr() == before
+        (x.sin().sum() + view.sum()).backward()
+        return [x.detach(), view.detach(), leaf.grad]
+
+    same_as_pytorch(torch, program)
+
+
+def test_fill_diagonal(torch: ModuleType) -> None:
+    def program(module: Any) -> list[Any]:
+        shapes = [(3, 3), (2, 4), (4, 2), (7, 3), (3, 3, 3), (2, 2, 2, 2), (0, 3), (3, 0)]
+        return [
+            module.zeros(*shape).fill_diagonal_(1.5, wrap)
+            for shape in shapes
+            for wrap in (False, True)
+            if 0 not in shape or not wrap
+        ]
+
+    same_as_pytorch(torch, program)
+    for module in (jitgrad, torch):
+        with pytest.raises(RuntimeError, match="dimensions must larger than 1"):
+            module.zeros(3).fill_diagonal_(1)
+        with pytest.raises(RuntimeError, match="equal length"):
+            module.zeros(2, 2, 3).fill_diagonal_(1)
+
+
+def test_compared_in_place() -> None:
+    x = jitgrad.tensor([-1.0, 0.0, 2.0])
+    assert x.clone().greater_equal_(0.0).tolist() == [0.0, 1.0, 1.0]
+    assert x.heaviside_(jitgrad.tensor(0.5)).tolist() == [0.0, 0.5, 1.0]
+    with pytest.raises(RuntimeError, match="requires dtype Double"):
+        x.float_power_(2)
+
+
+def test_random_fills() -> None:
+    x = jitgrad.empty(20_000, dtype=jitgrad.float64)
+    assert abs(x.bernoulli_(0.25).mean().item() - 0.25) < 0.02
+    assert set(x.tolist()) == {0.0, 1.0}
+    assert jitgrad.empty(2).bernoulli_(jitgrad.tensor([0.0, 1.0])).tolist() == [0.0, 1.0]
+    assert abs(x.exponential_(4.0).mean().item() - 0.25) < 0.02
+    assert x.min().item() >= 0
+    y = jitgrad.empty(1000, dtype=jitgrad.int64)
+    assert set(y.random_(3).tolist()) == {0, 1, 2}
+    assert set(y.random_(-1, 1).tolist()) == {-1, 0}
+    assert y.random_().min().item() >= 0
+    assert set(jitgrad.empty(100, dtype=jitgrad.bool).random_().tolist()) == {False, True}
+    with pytest.raises(RuntimeError, match="less than 'to'"):
+        y.random_(2, 2)
+    with pytest.raises(RuntimeError, match=r"in \[0, 1\]"):
+        x.bernoulli_(1.5)
+    with pytest.raises(RuntimeError, match="lambda > 0"):
+        x.exponential_(0)
 
 
 def test_gradients_of_copy() -> None:

@@ -1,77 +1,26 @@
-"""The benchmark cases: what is computed, on which data, and how fast it is to be.
+"""The cases with goals: what is computed, on which data, and how fast it is to be.
 
 A case's `setup` takes a namespace `T`, the module `torch` or `jitgrad`, makes its tensors there
 and returns the work as a function without arguments, with the values it leaves behind. Data are
 the same on every call, so results can be compared between libraries before anything is timed.
 
-Families, named as in docs/design.md: A many small ops, B training steps of a perceptron, C one op
-on many elements, D ops of neural networks, E a step of an optimiser. Unless noted the work is forward
-and backward; gradients are set to None in it.
+Families: A many small ops, B training steps of a perceptron, C one op on many elements, D ops of neural
+networks, E a step of an optimiser. Unless noted the work is forward and backward; gradients are set to
+None in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Namespace = Any  # the module torch, or one that looks like it
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+from jitgrad.bench.case import Case, Floats, Goal, Ints, Namespace, Prepared, gradients, random
 
 LR = 1e-3
 MOMENTUM = 0.9
-
-
-class Prepared(NamedTuple):
-    """Work that is ready to be timed."""
-
-    run: Callable[[], object]
-    results: Callable[[], list[NDArray[Any]]]  # values left by the last run, gradients mostly
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A bound on the time, as a multiple of another time of the same work.
-
-    Parameters
-    ----------
-    limit
-        The greatest ratio that meets the goal.
-    of
-        "torch", "numpy", or the name of another case, which is then compared per node.
-    """
-
-    limit: float
-    of: str = "torch"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing that is measured."""
-
-    name: str
-    what: str
-    setup: Callable[[Namespace], Prepared]
-    by_hand: Callable[[], Prepared] | None = None  # the same in NumPy, gradient written out
-    goals: tuple[Goal, ...] = ()
-    nodes: int | None = None  # graph nodes in the work, where the time per node is what counts
-    atol: float = 1e-6  # of the greatest magnitude in a result: what a cancellation may leave
-
-
-def gradients(*leaves: Any) -> list[NDArray[Any]]:
-    """Copy the gradients of tensors to NumPy."""
-    return [leaf.grad.detach().numpy().copy() for leaf in leaves]
-
-
-def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Floats:
-    """Draw normal float32 numbers, always alike."""
-    values = np.random.default_rng(seed).normal(0.0, scale, shape)
-    return np.asarray(values, dtype=np.float32)
 
 
 # A: many small ops
@@ -86,7 +35,7 @@ def chain(x: Any, nodes: int) -> Any:
     return y
 
 
-def small_chain(T: Namespace, nodes: int) -> Prepared:  # noqa: N803
+def small_chain(T: Namespace, nodes: int) -> Prepared:
     """A chain of ops on 4 elements, built and walked back."""
     x = T.tensor(random(4), requires_grad=True)
 
@@ -97,7 +46,7 @@ def small_chain(T: Namespace, nodes: int) -> Prepared:  # noqa: N803
     return Prepared(run, lambda: gradients(x))
 
 
-def small_expression(T: Namespace) -> Prepared:  # noqa: N803
+def small_expression(T: Namespace) -> Prepared:
     """Four ops on 4 elements."""
     x = T.tensor(random(4, seed=1), requires_grad=True)
     y = T.tensor(random(4, seed=2), requires_grad=True)
@@ -110,7 +59,7 @@ def small_expression(T: Namespace) -> Prepared:  # noqa: N803
     return Prepared(run, lambda: gradients(x, y))
 
 
-def chain_backward(T: Namespace, nodes: int) -> Prepared:  # noqa: N803
+def chain_backward(T: Namespace, nodes: int) -> Prepared:
     """Backward alone, through a chain that was built before."""
     x = T.tensor(random(4), requires_grad=True)
     y = chain(x, nodes)
@@ -146,7 +95,7 @@ def perceptron(batch: int, inputs: int, hidden: int, classes: int = 10) -> Perce
     return Perceptron(random(batch, inputs, seed=8), labels, params)
 
 
-def perceptron_step(T: Namespace, **sizes: int) -> Prepared:  # noqa: N803
+def perceptron_step(T: Namespace, **sizes: int) -> Prepared:
     """A training step as a user writes it, without an optimiser class."""
     data = perceptron(**sizes)
     linear, cross_entropy = T.nn.functional.linear, T.nn.functional.cross_entropy
@@ -226,7 +175,7 @@ C_LIMITS = {  # at 2**20
 }
 
 
-def one_op(T: Namespace, op: str, elements: int) -> Prepared:  # noqa: N803
+def one_op(T: Namespace, op: str, elements: int) -> Prepared:
     """One op and its backward, on a flat array or on the rows of a square one."""
     side = round(elements**0.5)
     shape = (elements,) if op in ELEMENTWISE else (side, side)
@@ -244,7 +193,7 @@ def one_op(T: Namespace, op: str, elements: int) -> Prepared:  # noqa: N803
 CONVOLUTIONS = {"C64_56": (8, 64, 56), "C256_14": (8, 256, 14)}
 
 
-def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:  # noqa: N803
+def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:
     """A 3x3 convolution that keeps shape and channels, gradients of input and weight."""
     shape = (batch, channels, side, side)
     x = T.tensor(random(*shape), requires_grad=True)
@@ -260,7 +209,7 @@ def convolution(T: Namespace, batch: int, channels: int, side: int) -> Prepared:
     return Prepared(run, lambda: gradients(x, w))
 
 
-def layer_norm(T: Namespace, side: int) -> Prepared:  # noqa: N803
+def layer_norm(T: Namespace, side: int) -> Prepared:
     """The rows of a square array normalized, with weight and bias."""
     x = T.tensor(random(side, side), requires_grad=True)
     w = T.tensor(random(side, seed=1), requires_grad=True)
@@ -276,7 +225,7 @@ def layer_norm(T: Namespace, side: int) -> Prepared:  # noqa: N803
     return Prepared(run, lambda: gradients(x, w, b))
 
 
-def batch_norm(T: Namespace, batch: int, channels: int, side: int) -> Prepared:  # noqa: N803
+def batch_norm(T: Namespace, batch: int, channels: int, side: int) -> Prepared:
     """Channels of images normalized, with weight and bias."""
     shape = (batch, channels, side, side)
     x = T.tensor(random(*shape), requires_grad=True)
@@ -299,7 +248,7 @@ def batch_norm(T: Namespace, batch: int, channels: int, side: int) -> Prepared: 
 E_LIMITS = {("SGD", 100): 0.2, ("Adam", 100): 0.05, ("SGD", 4): 0.9, ("Adam", 4): 0.4}
 
 
-def optimiser_step(T: Namespace, name: str, count: int, shape: tuple[int, ...]) -> Prepared:  # noqa: N803
+def optimiser_step(T: Namespace, name: str, count: int, shape: tuple[int, ...]) -> Prepared:
     """One step over `count` parameters whose gradients are there, with PyTorch's default options."""
     params = [T.tensor(random(*shape, seed=k), requires_grad=True) for k in range(count)]
     for k, p in enumerate(params):
@@ -327,10 +276,10 @@ def all_cases() -> Iterator[Case]:
         "perceptron step 32x64-32-10",
         partial(perceptron_step, **B1),
         partial(perceptron_by_hand, **B1),
-        (Goal(0.25), Goal(1.0, "numpy")),
+        goals=(Goal(0.25), Goal(1.0, "numpy")),
     )
     b2, b2_by_hand = partial(perceptron_step, **B2), partial(perceptron_by_hand, **B2)
-    yield Case("B2", "perceptron step 128x784-256-10", b2, b2_by_hand, (Goal(0.9),))
+    yield Case("B2", "perceptron step 128x784-256-10", b2, b2_by_hand, goals=(Goal(0.9),))
     for name in ("SGD", "Adam"):
         for count, shape in ((100, (8, 8)), (4, (512, 512))):
             yield Case(
@@ -348,7 +297,8 @@ def all_cases() -> Iterator[Case]:
         setup = partial(convolution, batch=batch, channels=channels, side=side)
         what = f"3x3 convolution, {batch}x{channels}x{side}x{side}"
         # PyTorch adds up the weight's gradient in float32: 7e-6 off, where ours is 5e-7.
-        yield Case(f"D_conv_{name}", what, setup, goals=(Goal(1.3),), atol=1e-5)
+        flops = 3 * 2 * 9.0 * batch * (channels * side) ** 2
+        yield Case(f"D_conv_{name}", what, setup, goals=(Goal(1.3),), atol=1e-5, flops=flops)
     setup = partial(layer_norm, side=1024)
     what = "layer_norm on 1024x1024"
     yield Case("D_layer_norm", what, setup, goals=(Goal(0.7),), atol=1e-5)

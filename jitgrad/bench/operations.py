@@ -1,0 +1,412 @@
+"""How every op of the op table is called, with tensors and with arrays: a line for each.
+
+The operands' kinds are letters. Of the shape (side, side): ``x z u v`` normal, ``p`` positive, ``f``
+and ``F`` between 0 and 1, ``g`` above 1, ``b`` bools, ``n`` small positive integers, ``j`` indices of
+columns. ``r`` has one row's elements; ``c`` holds an index for each row; ``k`` is a permutation of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import isqrt
+from typing import Any
+
+import numpy as np
+
+from jitgrad.bench.case import Case
+from jitgrad.bench.programs import Array, Function, Program
+from jitgrad.ops.table import OPS
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An op: its operands' kinds and the call, in torch's names and in NumPy's."""
+
+    name: str
+    kinds: str
+    tensors: Function
+    arrays: Function | None = None
+    flops: Callable[[int], float] | None = None  # of the forward part, from the side
+    compared: bool = True
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+#: Rows of the table that nobody calls: why.
+NOT_CALLED = {
+    "leaf": "a tensor that the user made",
+    "function": "a custom autograd.Function",
+    "output": "an output of a custom autograd.Function",
+    "copy": "part of an assignment in place",
+    "alias": "part of other views",
+    "extract": "the gradient of a view, recorded",
+    "embed": "the gradient of a view, recorded",
+    "combine_indices": "part of indexing with several tensors",
+    "index_put_": "part of an assignment in place",
+    "count_nonzero": "part of nonzero and of masks",
+    "convolution_weight": "the gradient of a convolution, recorded",
+    "nll_loss_nd": "nll_loss of images",
+}
+
+
+def op(
+    name: str,
+    kinds: str,
+    tensors: Function | None = None,
+    arrays: Function | str | None = None,
+    flops: Callable[[int], float] | None = None,
+    compared: bool = True,
+) -> None:
+    """Add a line; without `tensors` the op is called by its name, a string names NumPy's function."""
+    if isinstance(arrays, str):
+        arrays = partial(_named, arrays)
+    function = tensors or partial(_named, name)
+    OPERATIONS[name] = Operation(name, kinds, function, arrays, flops, compared)
+
+
+def _named(name: str, namespace: Any, *operands: Any) -> Any:
+    return getattr(namespace, name)(*operands)
+
+
+def _functional(name: str, T: Any, *operands: Any, **options: Any) -> Any:
+    return getattr(T.nn.functional, name)(*operands, **options)
+
+
+# ---------------------------------------------------------------- elementwise
+for _names in (
+    "abs exp exp2 expm1 sin cos tan sinh cosh tanh square sign ceil floor trunc isnan isinf isfinite"
+    " reciprocal",
+    "asin:arcsin acos:arccos atan:arctan neg:negative round:round clone:copy logical_not:logical_not",
+):
+    for _pair in _names.split():
+        _name, _, _theirs = _pair.partition(":")
+        op(_name, "f" if _name in ("asin", "acos") else "x", arrays=_theirs or _name)
+for _name in "sqrt log log2 log10 log1p".split():
+    op(_name, "p", arrays=_name)
+op("rsqrt", "p", None, lambda xp, x: 1 / xp.sqrt(x))
+op("sigmoid", "x", None, lambda xp, x: 1 / (1 + xp.exp(-x)))
+op("relu", "x", None, lambda xp, x: xp.maximum(x, 0))
+for _name in "erf erfc asinh deg2rad rad2deg frac sgn signbit sinc nan_to_num".split():
+    op(_name, "x")
+op("acosh", "g", arrays="arccosh")
+op("atanh", "f", arrays="arctanh")
+op("logit", "f")
+for _name in "copysign fmax fmin heaviside hypot logaddexp logaddexp2".split():
+    op(_name, "xz", arrays=_name)
+op("atan2", "xz", arrays="arctan2")
+op("xlogy", "pp", None, lambda xp, x, z: x * xp.log(z))
+for _name, _theirs in {
+    "add": "add", "sub": "subtract", "mul": "multiply", "maximum": "maximum", "minimum": "minimum",
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal",
+}.items():  # fmt: skip
+    op(_name, "xz", arrays=_theirs)
+op("div", "xp", arrays="divide")
+op("remainder", "xp", arrays="remainder")
+op("fmod", "xp", arrays="fmod")
+op("add_scaled", "xz", lambda T, x, z: T.add(x, z, alpha=2.5), lambda xp, x, z: x + 2.5 * z)
+op("sub_scaled", "xz", lambda T, x, z: T.sub(x, z, alpha=2.5), lambda xp, x, z: x - 2.5 * z)
+op("div_floor", "xp", lambda T, x, z: T.div(x, z, rounding_mode="floor"), "floor_divide")
+op("div_trunc", "xp", lambda T, x, z: T.div(x, z, rounding_mode="trunc"))
+op("cube", "x", lambda T, x: x**3, lambda xp, x: x**3)
+op("pow", "p", lambda T, x: x**1.7, lambda xp, x: x**1.7)
+op("pow_int", "n", lambda T, x: x**3, lambda xp, x: x**3)
+op("pow_tensor", "pf", lambda T, x, z: T.pow(x, z), lambda xp, x, z: x**z)
+op("pow_half", "p", lambda T, x: x**0.5, lambda xp, x: x**0.5)
+op("pow_inverse", "p", lambda T, x: x**-1, lambda xp, x: 1 / x)
+op("lerp", "xzf", None, lambda xp, x, z, w: x + w * (z - x))
+op("addcmul", "xzu", None, lambda xp, x, z, u: x + z * u)
+op("addcdiv", "xzp", None, lambda xp, x, z, u: x + z / u)
+op("clamp", "x", lambda T, x: T.clamp(x, -1.0, 1.0), lambda xp, x: xp.clip(x, -1.0, 1.0))
+op("clamp_min", "x", lambda T, x: T.clamp_min(x, 0.5), lambda xp, x: xp.maximum(x, 0.5))
+op("clamp_max", "x", lambda T, x: T.clamp_max(x, 0.5), lambda xp, x: xp.minimum(x, 0.5))
+op("where", "bxz", arrays="where")
+op(
+    "masked_fill",
+    "xb",
+    lambda T, x, m: x.masked_fill(m, -1.5),
+    lambda xp, x, m: xp.where(m, -1.5, x),
+)
+op("dropout", "x", lambda T, x: T.nn.functional.dropout(x, 0.5), compared=False)
+for _name in "logical_and logical_or logical_xor".split():
+    op(_name, "bb", arrays=_name)
+for _name in "bitwise_and bitwise_or bitwise_xor".split():
+    op(_name, "nn", arrays=_name)
+op("bitwise_not", "n", arrays="invert")
+op("bitwise_left_shift", "nn", arrays="left_shift")
+op("bitwise_right_shift", "nn", arrays="right_shift")
+for _name in "bool uint8 int8 int16 int32 int64 float32 float64".split():
+    op(
+        f"to_{_name}",
+        # A cast to the type that a tensor has is no work: floats are cast from integers.
+        "n" if _name.startswith("float") else "p",
+        lambda T, x, n=_name: x.to(getattr(T, n)),
+        lambda xp, x, n=_name: x.astype(n),
+    )
+
+# ---------------------------------------------------------------- activations
+for _name in (
+    "elu selu celu gelu silu mish hardtanh hardswish hardsigmoid leaky_relu softplus softshrink"
+    " hardshrink logsigmoid"
+).split():
+    op(_name, "x", partial(_functional, _name))
+op("gelu_tanh", "x", partial(_functional, "gelu", approximate="tanh"))
+op("rrelu", "x", partial(_functional, "rrelu", training=True), compared=False)
+op("threshold", "x", lambda T, x: T.nn.functional.threshold(x, 0.1, 20.0))
+op("prelu", "xr", partial(_functional, "prelu"), lambda xp, x, w: xp.where(x > 0, x, w * x))
+op("glu", "x", lambda T, x: T.nn.functional.glu(T.stack((x, x)), 0))
+
+# ---------------------------------------------------------------- views
+op("view", "x", lambda T, x: x.view(-1), lambda xp, x: x.reshape(-1))
+op("transpose", "x", lambda T, x: x.transpose(0, 1), lambda xp, x: x.T)
+op("t", "x", lambda T, x: x.t(), lambda xp, x: x.T)
+op("permute", "x", lambda T, x: x.permute(1, 0), lambda xp, x: xp.transpose(x, (1, 0)))
+op("select", "x", lambda T, x: x.select(0, 0), lambda xp, x: x[0])
+op("slice", "x", lambda T, x: x[:, ::2], lambda xp, x: x[:, ::2])
+op("unsqueeze", "x", lambda T, x: x.unsqueeze(0), lambda xp, x: xp.expand_dims(x, 0))
+op("squeeze", "x", lambda T, x: x.squeeze())
+op("expand", "x", lambda T, x: x.expand(2, *x.shape))
+op("detach", "x", lambda T, x: x.detach())
+op("diagonal", "x", None, "diagonal")
+
+# ---------------------------------------------------------------- products
+op("mm", "xz", None, "matmul", flops=lambda s: 2.0 * s**3)
+op(
+    "bmm",
+    "xz",
+    lambda T, x, z: T.bmm(x.unsqueeze(0), z.unsqueeze(0)),
+    lambda xp, x, z: xp.matmul(x[None], z[None]),
+    flops=lambda s: 2.0 * s**3,
+)
+op("mv", "xr", None, "matmul", flops=lambda s: 2.0 * s**2)
+op(
+    "dot",
+    "xz",
+    lambda T, x, z: T.dot(x.reshape(-1), z.reshape(-1)),
+    lambda xp, x, z: xp.dot(x.reshape(-1), z.reshape(-1)),
+    flops=lambda s: 2.0 * s**2,
+)
+op("addmm", "rxz", None, lambda xp, r, x, z: r + xp.matmul(x, z), flops=lambda s: 2.0 * s**3)
+op(
+    "linear",
+    "xzr",
+    partial(_functional, "linear"),
+    lambda xp, x, w, r: xp.matmul(x, w.T) + r,
+    flops=lambda s: 2.0 * s**3,
+)
+op(
+    "convolution",
+    "x",
+    lambda T, x: T.nn.functional.conv2d(x[None, None], T.ones(4, 1, 3, 3, dtype=x.dtype)),
+    flops=lambda s: 4 * 9 * 2.0 * max(s - 2, 0) ** 2,
+)
+
+for _dims in (1, 2, 3):
+    op(
+        f"max_pool{_dims}d",
+        "x",
+        # The windows are two wide; more dims are of size one.
+        lambda T, x, d=_dims: getattr(T.nn.functional, f"max_pool{d}d")(
+            x[None] if d == 1 else x[None, None] if d == 2 else x[None, None, None],
+            (1, 2, 2) if d == 3 else 2,
+        ),
+    )
+
+# ---------------------------------------------------------------- along dims
+op("sum", "x", None, "sum")
+for _name in "mean prod amax amin argmax argmin var std".split():
+    op(
+        _name,
+        "p" if _name == "prod" else "x",
+        lambda T, x, n=_name: getattr(T, n)(x, -1),
+        lambda xp, x, n=_name: getattr(xp, n)(
+            x, -1, **({"ddof": 1} if n in ("var", "std") else {})
+        ),
+    )
+op("max", "x", None, "max")
+op("min", "x", None, "min")
+op("max_dim", "x", lambda T, x: T.max(x, 1)[0], lambda xp, x: xp.max(x, 1))
+op("min_dim", "x", lambda T, x: T.min(x, 1)[0], lambda xp, x: xp.min(x, 1))
+op("all", "b", lambda T, x: T.all(x, 1), lambda xp, x: xp.all(x, 1))
+op("any", "b", lambda T, x: T.any(x, 1), lambda xp, x: xp.any(x, 1))
+op("norm", "x", lambda T, x: x.norm(dim=-1), lambda xp, x: xp.sqrt(xp.sum(x * x, -1)))
+op("cumsum", "x", lambda T, x: T.cumsum(x, -1), lambda xp, x: xp.cumsum(x, -1))
+
+for _name in "cummax cummin median nanmedian mode sort".split():
+    op(_name, "x", lambda T, x, n=_name: getattr(T, n)(x, -1)[0])
+op("kthvalue", "x", lambda T, x: T.kthvalue(x, x.shape[-1] // 2 + 1, -1)[0])
+op("topk", "x", lambda T, x: T.topk(x, x.shape[-1] // 2 + 1, -1)[0])
+
+
+def _shifted(xp: Any, x: Any) -> Any:
+    return x - xp.max(x, -1, keepdims=True)
+
+
+def _softmax(xp: Any, x: Any) -> Any:
+    e = xp.exp(_shifted(xp, x))
+    return e / xp.sum(e, -1, keepdims=True)
+
+
+def _log_softmax(xp: Any, x: Any) -> Any:
+    d = _shifted(xp, x)
+    return d - xp.log(xp.sum(xp.exp(d), -1, keepdims=True))
+
+
+def logsumexp(xp: Any, x: Any, dim: int = -1) -> Any:
+    """The logarithm of sums of exponentials, in either kind of namespace."""
+    if hasattr(xp, "logsumexp"):
+        return xp.logsumexp(x, dim)
+    greatest = xp.max(x, dim, keepdims=True)
+    return xp.log(xp.sum(xp.exp(x - greatest), dim)) + xp.squeeze(greatest, dim)
+
+
+op("logsumexp", "x", logsumexp, logsumexp)
+op("softmax", "x", lambda T, x: T.softmax(x, -1), _softmax)
+op("log_softmax", "x", lambda T, x: T.log_softmax(x, -1), _log_softmax)
+
+# ---------------------------------------------------------------- joining, ordering, picking
+op("cat", "xz", lambda T, x, z: T.cat((x, z)), lambda xp, x, z: xp.concatenate((x, z)))
+op("stack", "xz", lambda T, x, z: T.stack((x, z)), lambda xp, x, z: xp.stack((x, z)))
+op("flip", "x", lambda T, x: T.flip(x, (0,)), lambda xp, x: xp.flip(x, 0))
+op("roll", "x", lambda T, x: T.roll(x, 1, 0), lambda xp, x: xp.roll(x, 1, 0))
+op("repeat", "x", lambda T, x: x.repeat(2, 1), lambda xp, x: xp.tile(x, (2, 1)))
+op("tril", "x", None, "tril")
+op("triu", "x", None, "triu")
+op("nonzero", "n")
+op("gather", "xj", lambda T, x, i: T.gather(x, 1, i))
+op("scatter", "xjz", lambda T, x, i, z: T.scatter(x, 1, i, z))
+op("scatter_value", "xj", lambda T, x, i: T.scatter(x, 1, i, 1.5))
+op("scatter_add", "xjz", lambda T, x, i, z: T.scatter_add(x, 1, i, z))
+op("index_select", "xk", lambda T, x, k: T.index_select(x, 0, k), lambda xp, x, k: x[k])
+op("take", "xk", None, lambda xp, x, k: x.reshape(-1)[k])
+op("masked_select", "xb")
+op("embedding", "kx", lambda T, k, x: T.embedding(x, k), lambda xp, k, x: x[k])
+op("index_add", "xkz", lambda T, x, k, z: T.index_add(x, 0, k, z))
+op("index_fill", "xk", lambda T, x, k: T.index_fill(x, 0, k, 1.5))
+op("index_copy", "xkz", lambda T, x, k, z: T.index_copy(x, 0, k, z))
+op("index", "xk", lambda T, x, k: x[k], lambda xp, x, k: x[k])
+op("index_put", "xkz", lambda T, x, k, z: T.index_put(x, (k,), z))
+
+# ---------------------------------------------------------------- losses and normalization
+op("nll_loss", "xc", partial(_functional, "nll_loss"))
+op(
+    "mse_loss",
+    "xz",
+    partial(_functional, "mse_loss"),
+    lambda xp, x, z: xp.mean((x - z) ** 2),
+)
+op("l1_loss", "xz", partial(_functional, "l1_loss"), lambda xp, x, z: xp.mean(xp.abs(x - z)))
+for _name in "smooth_l1_loss huber_loss".split():
+    op(_name, "xz", partial(_functional, _name))
+op("binary_cross_entropy", "fF", partial(_functional, "binary_cross_entropy"))
+op(
+    "binary_cross_entropy_with_logits",
+    "xF",
+    partial(_functional, "binary_cross_entropy_with_logits"),
+)
+op("native_layer_norm", "xrr", lambda T, x, w, b: T.nn.functional.layer_norm(x, w.shape, w, b))
+op("fused_rms_norm", "xr", lambda T, x, w: T.nn.functional.rms_norm(x, w.shape, w))
+op(
+    "native_batch_norm",
+    "xrr",
+    lambda T, x, w, b: T.nn.functional.batch_norm(x, None, None, w, b, training=True),
+)
+op("native_group_norm", "x", lambda T, x: T.nn.functional.group_norm(x[None], 1))
+
+
+for _op in OPS:
+    # An op without a line is listed, not forgotten.
+    if _op.name not in OPERATIONS:
+        NOT_CALLED.setdefault(_op.name, "has no line in jitgrad/bench/operations.py")
+
+
+# ---------------------------------------------------------------- from a line to cases
+FLOATS = "xzuvpfFgr"
+
+
+def operand(kind: str, side: int, dtype: str, seed: int) -> Array:
+    """The data of an operand; floating kinds are small positive integers in an integer dtype."""
+    rng = np.random.default_rng(seed)
+    shape = (side,) if kind in "rck" else (side, side)
+    if kind == "b":
+        return rng.random(shape) < 0.5
+    if kind in "jc":
+        return rng.integers(0, side, shape)
+    if kind == "k":
+        return rng.permutation(side)
+    if kind == "n" or np.dtype(dtype).kind not in "f":
+        return rng.integers(1, 6, shape).astype("int64" if kind == "n" else dtype)
+    if kind == "p":
+        return np.asarray(rng.uniform(0.5, 2.0, shape), dtype)
+    if kind == "g":
+        return np.asarray(rng.uniform(1.1, 3.0, shape), dtype)
+    if kind in "fF":
+        return np.asarray(rng.uniform(0.05, 0.95, shape), dtype)
+    return np.asarray(rng.normal(size=shape), dtype)
+
+
+def operands(line: Operation, side: int, dtype: str) -> list[Array]:
+    """All operands of a line."""
+    return [operand(kind, side, dtype, seed) for seed, kind in enumerate(line.kinds)]
+
+
+def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
+    """An op's case; its operands have about so many elements, in a square."""
+    line = OPERATIONS[name]
+    side = max(isqrt(elements), 1)
+    floating = np.dtype(dtype).kind == "f"
+    square = tuple(i for i, kind in enumerate(line.kinds) if kind not in "rck")
+    # F is a target between 0 and 1.
+    wanted = tuple(i for i, k in enumerate(line.kinds) if k in FLOATS and k != "F" and floating)
+
+    def data() -> list[Array]:
+        found = operands(line, side, dtype)
+        if layout == "broadcast":
+            for i in square:
+                found[i] = np.repeat(found[i][:1], side, axis=0)
+        return found
+
+    program = Program(
+        line.tensors, line.arrays, data, wanted, part, layout, square, compared=line.compared
+    )
+    group = f"{name}:{part}:{dtype}:{layout}"
+    single = dtype != "float64"
+    return Case(
+        f"{group}:{elements}",
+        f"{name}, {part}, {dtype}, {layout}, {side}x{side}",
+        program.eager,
+        program=program,
+        atol=2e-6 if single else 1e-12,
+        rtol=1e-4 if single else 1e-9,
+        nbytes=_traffic(line, part, side, dtype, len(wanted)),
+        flops=None if line.flops is None else line.flops(side) * _PART_FLOPS[part],
+        size=elements,
+        line=group,
+    )
+
+
+#: A product's gradients are two products.
+_PART_FLOPS = {"forward": 1.0, "backward": 2.0, "both": 3.0}
+
+
+def _traffic(line: Operation, part: str, side: int, dtype: str, wanted: int) -> float:
+    """The least bytes: operands read and a result of the first one's size written; gradients alike."""
+    each = float(side * side * np.dtype(dtype).itemsize)
+    full = sum(kind not in "rck" for kind in line.kinds)
+    forward = each * (full + 1)
+    backward = each * (1 + min(wanted, full))
+    return {"forward": forward, "backward": backward, "both": forward + backward}[part]
+
+
+def cases(
+    names: list[str], parts: list[str], sizes: list[int], dtypes: list[str], layouts: list[str]
+) -> Iterator[Case]:
+    """Every combination, sizes last."""
+    for name in names:
+        for part in parts:
+            for dtype in dtypes:
+                for layout in layouts:
+                    for elements in sizes:
+                        yield case(name, part, elements, dtype, layout)
