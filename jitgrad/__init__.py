@@ -28,7 +28,7 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, custom, func, methods, nn, optim, random, utils  # noqa: E402
+from jitgrad import autograd, custom, func, linalg, methods, nn, optim, random, utils  # noqa: E402
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
 from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
 from jitgrad.autograd import (  # noqa: E402

@@ -6,9 +6,15 @@ from typing import Any
 
 from jitgrad import creation, random
 from jitgrad.ops import (
+    accumulating,
     activations,
+    arranging,
+    comparison,
+    contractions,
     convolution,
     counting,
+    diagonals,
+    einsum,
     elementwise,
     gathering,
     indexing,
@@ -21,6 +27,7 @@ from jitgrad.ops import (
     quantiles,
     reductions,
     resampling,
+    scattering,
     sorting,
     special,
     views,
@@ -44,6 +51,20 @@ _METHODS = {
         "logit logit_ nan_to_num nan_to_num_ heaviside signbit positive float_power ldexp ldexp_ isposinf"
         " isneginf isreal gcd gcd_ lcm lcm_ erfinv erfinv_ lgamma lgamma_ digamma digamma_"
     ).split(),
+    accumulating: (
+        "cumprod cumprod_ logcumsumexp diff nansum nanmean count_nonzero renorm renorm_"
+    ).split(),
+    arranging: "ravel hsplit vsplit dsplit fliplr flipud rot90 sum_to_size".split(),
+    comparison: "allclose isclose equal".split(),
+    contractions: (
+        "addmv addmv_ addr addr_ baddbmm baddbmm_ addbmm addbmm_ ger vdot inner kron cross matrix_power"
+        " dist"
+    ).split(),
+    diagonals: (
+        "trace diag diagflat diag_embed diagonal_scatter select_scatter slice_scatter masked_scatter"
+        " masked_scatter_"
+    ).split(),
+    scattering: "scatter_reduce scatter_reduce_ index_reduce index_reduce_".split(),
     products: "mm bmm mv dot addmm outer matmul".split(),
     views: (
         "reshape flatten unflatten transpose swapaxes t permute movedim moveaxis squeeze unsqueeze expand"
@@ -89,6 +110,7 @@ def attach() -> None:
     extra = {
         "__matmul__": _matmul,
         "__rmatmul__": _reflected_matmul,
+        "unfold": arranging.window,
         "where": lambda self, condition, other: elementwise.where(condition, self, other),
     }
     for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE, **extra}.items():
@@ -99,6 +121,14 @@ attach()
 
 
 _NAMESPACE_ONLY = {
+    accumulating: "var_mean std_mean".split(),
+    arranging: (
+        "atleast_1d atleast_2d atleast_3d hstack vstack row_stack dstack column_stack block_diag meshgrid"
+        " cartesian_prod combinations"
+    ).split(),
+    contractions: "chain_matmul cdist".split(),
+    diagonals: "tril_indices triu_indices".split(),
+    einsum: "einsum tensordot".split(),
     pooling: (
         "max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d"
         " max_pool1d_with_indices"

@@ -513,4 +513,6 @@ for _name, _space in {
 }.items():
     add(f"F.{_name}", lambda t, x, h=_space: h(t.nn.functional, x), f(1, 2, 3, 4))
 
-import tests.calls_of_order  # noqa: E402, F401 - adds its calls
+import tests.calls_of_matrices  # noqa: E402
+import tests.calls_of_order  # noqa: E402 - adds its calls
+import tests.calls_of_shape  # noqa: E402, F401

@@ -44,9 +44,10 @@ def facts() -> dict[str, str]:
 
     import jitgrad
     from jitgrad.arena import blas
+    from jitgrad.arena.engine import load_parallel
     from jitgrad.arena.inspect import memory_stats
     from jitgrad.arena.threads import get_num_threads
-    from jitgrad.kernels import cache, parallel
+    from jitgrad.kernels import cache
 
     def version(package: str) -> str:
         try:
@@ -55,7 +56,8 @@ def facts() -> dict[str, str]:
             return "not installed"
 
     try:
-        parallel.launch()
+        # As the arena does it, or a child of this process would not know that there are threads.
+        load_parallel()
         layer = str(threading_layer())  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         layer = f"none ({error})"

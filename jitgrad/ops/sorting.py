@@ -55,20 +55,25 @@ def elements(x: Tensor) -> Array:
     return np.atleast_1d(x.detach()._array())
 
 
-def read(op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True) -> ValuesAndIndices:
-    """The elements at positions ``where`` along dim ``d``, of which one is kept or left out."""
-    whole = entry.shape(input) or (1,)
+def flat_positions(whole: tuple[int, ...], where: Array, d: int) -> Array:
+    """Where in a tensor of shape ``whole`` the elements stand that ``where`` names along dim ``d``."""
     positions, step = np.zeros((), np.int64), 1
     for e in range(len(whole) - 1, -1, -1):
-        at = where if e == d else np.arange(whole[e]).reshape(-1, *[1] * (len(whole) - 1 - e))
-        positions = positions + at * step
+        along = np.arange(where.shape[e]).reshape(-1, *[1] * (len(whole) - 1 - e))
+        positions = positions + (where if e == d else along) * step
         step *= whole[e]
+    return positions.astype(np.int64, copy=False)
+
+
+def read(op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True) -> ValuesAndIndices:
+    """The elements at positions ``where`` along dim ``d``, of which one is kept or left out."""
+    positions = flat_positions(entry.shape(input) or (1,), where, d)
     shape = where.shape if keepdim else where.shape[:d] + where.shape[d + 1 :]
     if not input.ndim:
-        shape = ()
-    index = tensor_of(positions.reshape(shape).astype(np.int64, copy=False))
-    n = positions.size
-    values = record.explicit(op, (input, index), shape, (1, step, n, 1, 0))
+        shape = where.shape if keepdim and where.size != 1 else ()
+    index = tensor_of(positions.reshape(shape))
+    whole, n = input.numel(), positions.size
+    values = record.explicit(op, (input, index), shape, (1, whole, n, 1, 0))
     return ValuesAndIndices(values, tensor_of(where.reshape(shape).astype(np.int64, copy=False)))
 
 
