@@ -162,6 +162,7 @@ def _check_references(
     refs = np.bincount(np.array([*roots, *bases], np.int64), minlength=total)
     refs[live] += lines[:, col.HANDLES]
     uses = np.bincount(np.array(bases, np.int64), minlength=total)
+    sequence = dict(zip(live.tolist(), lines[:, col.SEQ].tolist(), strict=True))
     alive = np.zeros(total, bool)
     alive[live] = True
     for number, line in zip(live.tolist(), lines, strict=True):
@@ -170,6 +171,7 @@ def _check_references(
             if j == col.NONE:
                 continue
             _need(0 <= j < total and alive[j], "a row's input was freed", [number, j])
+            _need(sequence[j] < sequence[number], "a row is older than its input", [number, j])
             refs[j] += 1
             if i < col.MAX_INPUTS and saved & (1 << i):
                 uses[j] += 1

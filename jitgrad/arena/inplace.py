@@ -15,7 +15,9 @@ from jitgrad.arena.columns import (
     H_INFERENCE,
     H_OPS,
     H_REFUSED,
+    INPUT,
     NDIM,
+    NIN,
     NONE,
     NUMEL,
     O_BITS,
@@ -26,8 +28,10 @@ from jitgrad.arena.columns import (
     O_WORDS,
     OB_FILLS,
     OFFSET,
+    OP,
     OWNER,
     R_BOOL,
+    REFS,
     S_DATA,
     S_VERSION,
     SHAPE,
@@ -79,6 +83,7 @@ from jitgrad.arena.rows import (
     dense_row,
     drop,
     itemsize,
+    renumber,
     row_at,
 )
 from jitgrad.arena.shapes import has_shape
@@ -183,24 +188,45 @@ def record_inplace(H, op, n):
     status = write_pointwise(H, n, k, dtype, target)
     if apart and status == 0:
         copy_into(H, r, spare, back)
-    if spare != NONE:
-        drop(H, spare)
     p = row_at(H, r)
     store(H, p[STORAGE])[S_VERSION] += 1
     if status != 0:
         release_temps(H)
+        if spare != NONE:
+            drop(H, spare)
         if out != r:
             drop(H, out)
         if whole >= 0:
             drop(H, whole)
         return fault(H, X_STATUS, op, status, 0)
     if out != r:
-        attach(H, out, op, n)
+        if back != 0:
+            # Its gradients are computed in the dtype that it was computed in.
+            attach(H, spare, op, n)
+            attach_cast(H, out, spare)
+        else:
+            attach(H, out, op, n)
         # The memory is changed already; a version that never counts is no harm here.
         h[H_REFUSED] = 0
         status = changed(H, r, out, whole)
     release_temps(H)
+    if spare != NONE:
+        drop(H, spare)
     return status
+
+
+@jit
+def attach_cast(H, out, source):
+    """Make row ``source``, of another dtype, the input of row ``out``, which holds its values."""
+    q = row_at(H, source)
+    if q[FLAGS] & F_REQUIRES_GRAD:
+        p = row_at(H, out)
+        p[OP] = FIRST_CAST + p[DTYPE]
+        p[NIN] = 1
+        p[INPUT] = source
+        p[FLAGS] |= F_REQUIRES_GRAD | F_IMPLICIT
+        q[REFS] += 1
+        renumber(H, p)
 
 
 @jit

@@ -82,6 +82,7 @@ from jitgrad.arena.rows import (
     dense_row,
     drop,
     itemsize,
+    renumber,
     row_at,
 )
 from jitgrad.arena.shapes import broadcast_into, has_shape
@@ -376,6 +377,8 @@ def attach(H, out, op, n):
         return
     p[OP] = op
     p[NIN] = n
+    # The casts of its operands were made after it.
+    renumber(H, p)
     p[FLAGS] |= F_REQUIRES_GRAD
     for i in range(n):
         p[INPUT + i] = NONE

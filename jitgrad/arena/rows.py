@@ -160,6 +160,14 @@ def list_room(H, n):
 
 
 @jit
+def renumber(H, p):
+    """Make row ``p`` the youngest: its inputs may have been made after it, and must count as older."""
+    h = words(H)
+    h[H_SEQ] += 1
+    p[SEQ] = h[H_SEQ]
+
+
+@jit
 def shape_numel(ndim, shape):
     """Elements of a shape, or NONE if the count does not fit the arena (2^46)."""
     numel = 1

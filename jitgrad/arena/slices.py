@@ -44,7 +44,7 @@ from jitgrad.arena.columns import (
 )
 from jitgrad.arena.families import join_family
 from jitgrad.arena.python import fault, no_memory
-from jitgrad.arena.rows import drop, is_contiguous, row_at, row_new
+from jitgrad.arena.rows import drop, is_contiguous, renumber, row_at, row_new
 from jitgrad.arena.storage import store
 from jitgrad.kernels.lowlevel import at, jit, words
 from jitgrad.ops import views as ops
@@ -241,6 +241,7 @@ def cut(H, v, b, r):
 def cut_from(H, v, source):
     """Make row ``source`` the input of view ``v``."""
     q = row_at(H, v)
+    renumber(H, q)
     q[OP] = OP_AS_STRIDED
     q[NIN] = 1
     q[INPUT] = source
@@ -270,6 +271,7 @@ def link_slices(H, c, b, w):
     """Make base ``b`` and the changed part ``w`` the inputs of row ``c``."""
     q = row_at(H, c)
     p = row_at(H, b)
+    renumber(H, q)
     q[OP] = OP_COPY_SLICES
     q[NIN] = 2
     q[INPUT] = NONE

@@ -462,6 +462,18 @@ def passes_over_a_changed_graph(torch):
     return [*out, torch.autograd.grad(v.sum(), [v, x])]
 
 
+def chosen_inputs_through_casts(torch):
+    """A pass to chosen inputs goes from the oldest row up: a cast must be older than the op it is for."""
+    a = torch.ones(3, requires_grad=True)
+    b = torch.full((3,), 2.0, dtype=torch.float64, requires_grad=True)
+    p = torch.zeros(3, dtype=torch.float64)
+    p[1:].add_(a[:2])
+    y = a * 3
+    y.mul_(b)
+    out = [torch.autograd.grad((a * b).sum(), a), torch.autograd.grad(p.sum(), a)]
+    return [*out, torch.autograd.grad(y.sum(), [a, b]), edges(p)]
+
+
 def second_order(torch):
     x = leaf(torch, 2, 2)
     y = x * x
