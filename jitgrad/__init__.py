@@ -54,6 +54,7 @@ from jitgrad.creation import (  # noqa: E402
     full_like,
     get_default_dtype,
     linspace,
+    logspace,
     ones,
     ones_like,
     set_default_dtype,
@@ -74,6 +75,9 @@ from jitgrad.dtypes import (  # noqa: E402
     promote_types,
     uint8,
 )
+from jitgrad.linalg import cholesky, det, slogdet  # noqa: E402
+from jitgrad.linalg import inv as inverse  # noqa: E402
+from jitgrad.linalg import pinv as pinverse  # noqa: E402
 from jitgrad.ops.comparison import allclose, equal, is_tensor, isclose, numel  # noqa: E402
 from jitgrad.ops.products import broadcast_shapes  # noqa: E402
 from jitgrad.ops.promotion import result_type  # noqa: E402

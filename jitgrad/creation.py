@@ -223,6 +223,26 @@ def linspace(
     return _finish(made, requires_grad)
 
 
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` powers of ``base``, whose exponents go from ``start`` to ``end``, both included."""
+    _on_cpu(device)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    made = _new((steps,), dtype or default_dtype())
+    if steps:
+        made._array()[...] = np.logspace(float(start), float(end), steps, base=base)
+    return _finish(made, requires_grad)
+
+
 # ---------------------------------------------------------------- like another
 def _like(input: Tensor, dtype: DType | None) -> tuple[tuple[int, ...], DType]:
     return tuple(input.shape), dtype or input.dtype

@@ -63,3 +63,5 @@ add("multi_dot", lambda t, x, z, u: t.linalg.multi_dot([x, z, u]), f(4, 5), f(5,
 add("multi_dot of vectors", lambda t, x, z, u: t.linalg.multi_dot([x, z, u]), f(4), f(4, 2), f(2))
 add("matrix_rank", lambda t, x: t.linalg.matrix_rank(x.to(t.float64) @ x.to(t.float64).mT), i(4, 2))
 add("lstsq", lambda t, x, z: t.linalg.lstsq(x, z).solution, f(5, 3), f(5, 2))
+for _name in "det inverse pinverse".split():
+    add(f"method {_name}", lambda t, x, n=_name: getattr(_regular(t, x), n)(), f(3, 3))

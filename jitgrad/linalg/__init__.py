@@ -39,3 +39,13 @@ __all__ = [
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The vector product along a dim of size 3."""
     return _cross(input, other, dim)
+
+
+for _name, _function in {
+    "cholesky": cholesky,
+    "det": det,
+    "inverse": inv,
+    "pinverse": pinv,
+    "slogdet": slogdet,
+}.items():
+    setattr(Tensor, _name, _function)

@@ -172,7 +172,7 @@ pointwise(
     "Logit",
     "t = where(z < 0, x, minimum(maximum(x, z), 1 - z)); log(t / (1 - t))",
     "s = g / (x * (1 - x)); where(z < 0, where((x < 0) | (x > 1), log(-abs(x)), s),"
-    " where((x >= z) & (x <= 1 - z), s, 0))",
+    " where((x < z) | (x > 1 - z), 0, s))",
     None,
     rule="float",
 )
