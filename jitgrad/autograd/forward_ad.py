@@ -127,12 +127,13 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
             return UnpackedDualTensor(dual.primal, dual.tangent)
     if not tensor.requires_grad or not _duals:
         return UnpackedDualTensor(tensor, None)
-    from jitgrad.creation import zeros_like
+    from jitgrad.creation import ones_like, zeros_like
 
     keeps = any(d.primal.requires_grad for d in _duals)
     further = keeps or any(d.tangent.requires_grad for d in _duals)
     with enable_grad():
-        cotangent = zeros_like(tensor.detach()).requires_grad_()
+        # Not zeros: a formula may treat a cotangent of 0 apart.
+        cotangent = ones_like(tensor.detach()).requires_grad_()
         inputs = [d.tensor for d in _duals]
         pulled = autograd.grad(tensor, inputs, cotangent, create_graph=True, allow_unused=True)
         reached = [(g, d.tangent) for g, d in zip(pulled, _duals, strict=True) if g is not None]

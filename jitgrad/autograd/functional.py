@@ -268,7 +268,7 @@ def jvp(
     >>> jitgrad.autograd.functional.jvp(lambda x: x * x, x, jitgrad.tensor([1.0, 0.0]))
     (tensor([1., 4.]), tensor([2., 0.]))
     """
-    from jitgrad.creation import zeros_like
+    from jitgrad.creation import ones_like
 
     with enable_grad():
         is_tuple, given = _tuple(inputs, "jvp", "inputs")
@@ -277,7 +277,8 @@ def jvp(
         out_tuple, outputs = _outputs(func(*made), "jvp")
         _strictly(outputs, strict)
         # The vjp is linear in its cotangent; the derivative with respect to that is the jvp.
-        cotangents = [zeros_like(y.detach()).requires_grad_() for y in outputs]
+        # (At ones: a formula may treat a cotangent of 0 apart.)
+        cotangents = [ones_like(y.detach()).requires_grad_() for y in outputs]
         pulled = _grad(outputs, made, cotangents, True, strict)
         found = _grad(pulled, cotangents, weights, create_graph, False)
     return (

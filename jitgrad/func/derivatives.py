@@ -212,10 +212,11 @@ class Pushforward:
     """
 
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
-        from jitgrad.creation import zeros_like
+        from jitgrad.creation import ones_like
 
         self._outputs = outputs
-        self._cotangents = [zeros_like(y.detach()).requires_grad_() for y in outputs]
+        # Not zeros: a formula may treat a cotangent of 0 apart, and 0 * inf is NaN.
+        self._cotangents = [ones_like(y.detach()).requires_grad_() for y in outputs]
         self._pulled = levels.gradients(outputs, inputs, self._cotangents, True)
 
     def __call__(self, tangents: Sequence[Tensor], further: bool) -> list[Tensor]:

@@ -100,11 +100,13 @@ def tangent_of(T: ModuleType, call: Call) -> list[Any]:
         return tangents
 
 
-#: PyTorch's tangent of a logsumexp over nothing, -inf whatever the input, is NaN.
+#: PyTorch has no forward mode for index_reduce; its tangents of a product by scatter_reduce fail its own
+#: gradcheck; that of a logsumexp over nothing, -inf whatever the input, is NaN.
+NOT_THERE = ("index_reduce", "scatter_reduce prod", "logsumexp of nothing")
 FORWARD = [
     c
     for c in CALLS
-    if c.name != "logsumexp of nothing" and any(o.grad and o.kind == "float" for o in c.operands)
+    if not c.name.startswith(NOT_THERE) and any(o.grad and o.kind == "float" for o in c.operands)
 ]
 
 
