@@ -286,6 +286,8 @@ import signal, sys
 import jitgrad
 from jitgrad.bench import runner
 from jitgrad.cli import main
+# A process that a shell starts in the background ignores the signal, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 below = runner.measure
 def measure(*arguments):
     if arguments[0].name == "A2":
