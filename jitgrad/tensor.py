@@ -253,6 +253,11 @@ class Tensor:
             raise RuntimeError("Inference tensors do not track version counter.")
         return version
 
+    @property
+    def output_nr(self) -> int:
+        """Which output of its `grad_fn` it is."""
+        return entry.word(self, col.OUTNR)
+
     def is_inference(self) -> bool:
         """Whether its memory was made in `inference_mode`."""
         return entry.version(self) < 0

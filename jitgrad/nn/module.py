@@ -194,3 +194,12 @@ def indented(text: str, spaces: int) -> str:
 
 
 __all__ = ["Module", "Parameter"]
+
+
+# What these return says whose method made it: "<generator object Module.parameters at ...>".
+for (
+    _name
+) in "parameters named_parameters buffers named_buffers children modules named_modules".split():
+    _method = getattr(Module, _name)
+    _method.__qualname__ = f"Module.{_name}"
+del _name, _method
