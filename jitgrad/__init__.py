@@ -28,19 +28,19 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, custom, func, linalg, methods, nn, optim, random, utils  # noqa: E402
-from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats  # noqa: E402
-from jitgrad.arena.threads import get_num_threads, set_num_threads  # noqa: E402
-from jitgrad.autograd import (  # noqa: E402
+from jitgrad import autograd, custom, func, linalg, methods, nn, optim, random, utils
+from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats
+from jitgrad.arena.threads import get_num_threads, set_num_threads
+from jitgrad.autograd import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
 )
-from jitgrad.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled  # noqa: E402
-from jitgrad.autograd.grad_mode import is_inference_mode_enabled  # noqa: E402
-from jitgrad.creation import (  # noqa: E402
+from jitgrad.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
+from jitgrad.autograd.grad_mode import is_inference_mode_enabled
+from jitgrad.creation import (
     arange,
     as_tensor,
     asarray,
@@ -62,7 +62,7 @@ from jitgrad.creation import (  # noqa: E402
     zeros,
     zeros_like,
 )
-from jitgrad.dtypes import (  # noqa: E402
+from jitgrad.dtypes import (
     bool,  # noqa: A004
     can_cast,
     dtype,
@@ -75,14 +75,14 @@ from jitgrad.dtypes import (  # noqa: E402
     promote_types,
     uint8,
 )
-from jitgrad.linalg import cholesky, det, slogdet  # noqa: E402
-from jitgrad.linalg import inv as inverse  # noqa: E402
-from jitgrad.linalg import pinv as pinverse  # noqa: E402
-from jitgrad.ops.comparison import allclose, equal, is_tensor, isclose, numel  # noqa: E402
-from jitgrad.ops.products import broadcast_shapes  # noqa: E402
-from jitgrad.ops.promotion import result_type  # noqa: E402
-from jitgrad.printing import get_printoptions, printoptions, set_printoptions  # noqa: E402
-from jitgrad.random import (  # noqa: E402
+from jitgrad.linalg import cholesky, det, slogdet
+from jitgrad.linalg import inv as inverse
+from jitgrad.linalg import pinv as pinverse
+from jitgrad.ops.comparison import allclose, equal, is_tensor, isclose, numel
+from jitgrad.ops.products import broadcast_shapes
+from jitgrad.ops.promotion import result_type
+from jitgrad.printing import get_printoptions, printoptions, set_printoptions
+from jitgrad.random import (
     Generator,
     bernoulli,
     default_generator,
@@ -100,9 +100,9 @@ from jitgrad.random import (  # noqa: E402
     seed,
     set_rng_state,
 )
-from jitgrad.serialization import load, save  # noqa: E402
-from jitgrad.tensor import Size, Tensor, device  # noqa: E402
-from jitgrad.viz import graph  # noqa: E402
+from jitgrad.serialization import load, save
+from jitgrad.tensor import Size, Tensor, device
+from jitgrad.viz import graph
 
 __version__ = "0.1.0"
 

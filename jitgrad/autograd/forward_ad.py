@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jitgrad import autograd
+from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.grad_mode import enable_grad
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         # Not zeros: a formula may treat a cotangent of 0 apart.
         cotangent = ones_like(tensor.detach()).requires_grad_()
         inputs = [d.tensor for d in _duals]
-        pulled = autograd.grad(tensor, inputs, cotangent, create_graph=True, allow_unused=True)
+        pulled = grad(tensor, inputs, cotangent, create_graph=True, allow_unused=True)
         reached = [(g, d.tangent) for g, d in zip(pulled, _duals, strict=True) if g is not None]
         primal = tensor if keeps else tensor.detach()
         if not reached:
@@ -143,7 +143,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         depends = [(g, t) for g, t in reached if g.requires_grad]
         if not depends:
             return UnpackedDualTensor(primal, zeros_like(primal.detach()))
-        (tangent,) = autograd.grad(
+        (tangent,) = grad(
             [g for g, _ in depends],
             cotangent,
             [t for _, t in depends],

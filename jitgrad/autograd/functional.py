@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jitgrad import autograd
+from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.grad_mode import enable_grad
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _grad(
     kept = [(y, w) for y, w in zip(outputs, weights, strict=True) if y.requires_grad]
     found: Sequence[Any] = [None] * len(inputs)
     if kept:
-        found = autograd.grad(
+        found = grad(
             [y for y, _ in kept],
             list(inputs),
             [w for _, w in kept],
@@ -161,7 +161,7 @@ def jacobian(
     tensor([[2., 0.],
             [0., 4.]])
     """
-    from jitgrad.func.derivatives import _basis, _stacked
+    from jitgrad.func.derivatives import stacked_rows, unit_tensors
 
     if strategy not in ("reverse-mode", "forward-mode"):
         raise ValueError(
@@ -176,8 +176,10 @@ def jacobian(
         blocks = []
         for i, y in enumerate(outputs):
             what = f"Output {i} of the user-provided function is independent of input {{input}}."
-            rows = [_grad([y], made, [e], create_graph, strict, what) for e in _basis(y)]
-            parts = tuple(_stacked([r[k] for r in rows], y.shape, x) for k, x in enumerate(made))
+            rows = [_grad([y], made, [e], create_graph, strict, what) for e in unit_tensors(y)]
+            parts = tuple(
+                stacked_rows([r[k] for r in rows], y.shape, x) for k, x in enumerate(made)
+            )
             blocks.append(_returned(parts, is_tuple, create_graph))
         return tuple(blocks) if out_tuple else blocks[0]
 

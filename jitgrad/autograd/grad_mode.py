@@ -121,7 +121,7 @@ class no_grad(_Mode):  # noqa: N801 - PyTorch's name
         return False
 
 
-class enable_grad(no_grad):  # noqa: N801
+class enable_grad(no_grad):  # noqa: N801 - PyTorch's name
     """Everything inside is recorded, also within `no_grad`."""
 
     @classmethod
@@ -129,7 +129,7 @@ class enable_grad(no_grad):  # noqa: N801
         return True
 
 
-class set_grad_enabled(_Mode):  # noqa: N801
+class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
     """Set the mode at once; as a context manager put the old one back at the end."""
 
     def __init__(self, mode: bool) -> None:
@@ -151,7 +151,7 @@ def is_inference_mode_enabled() -> bool:
     return engine.inference_mode()
 
 
-class inference_mode(_Mode):  # noqa: N801
+class inference_mode(_Mode):  # noqa: N801 - PyTorch's name
     """`no_grad`, and what is made inside can never take part in differentiation.
 
     Tensors made inside are inference tensors: they count no versions, can't be saved for backward, and are

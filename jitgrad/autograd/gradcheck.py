@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import autograd
+from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.grad_mode import enable_grad, no_grad
 
 if TYPE_CHECKING:
-    from jitgrad.tensor import Tensor
+    pass
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
@@ -158,7 +158,7 @@ def gradgradcheck(
         values, w = args[:-count], args[-count:]
         wanted = [x for x in values if _requires_grad(x)]
         outputs = _outputs(func(*values))
-        found = autograd.grad(outputs, wanted, w, create_graph=True, allow_unused=True)
+        found = grad(outputs, wanted, w, create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     return gradcheck(
@@ -277,24 +277,17 @@ def _analytical(func: Function, given: Sequence[Any]) -> list[list[Array]]:
     wanted = [x for x in given if _requires_grad(x)]
     with enable_grad():
         outputs = _outputs(func(*given))
+    from jitgrad.func.derivatives import unit_tensors
+
     table: list[list[Array]] = [[] for _ in wanted]
     for y in outputs:
         columns = []
-        for e in _units(y):
-            columns.append(
-                _flat(_filled(autograd.grad(y, wanted, e, True, allow_unused=True), wanted))
-            )
+        for e in unit_tensors(y):
+            columns.append(_flat(_filled(grad(y, wanted, e, True, allow_unused=True), wanted)))
         for k, x in enumerate(wanted):
             made = np.array([c[k] for c in columns]).reshape(len(columns), x.numel()).T
             table[k].append(made)
     return table
-
-
-def _units(y: Tensor) -> list[Tensor]:
-    from jitgrad.creation import eye
-
-    n = y.numel()
-    return [row.reshape(y.shape) for row in eye(n, dtype=y.dtype)] if n else []
 
 
 def _filled(found: Sequence[Any], like: Sequence[Any]) -> list[Any]:
@@ -305,26 +298,22 @@ def _filled(found: Sequence[Any], like: Sequence[Any]) -> list[Any]:
 
 def _forward(func: Function, given: Sequence[Any]) -> list[list[Array]]:
     from jitgrad.autograd import forward_ad
-    from jitgrad.creation import zeros_like
+    from jitgrad.func.derivatives import unit_tensors
 
     table: list[list[Array]] = []
     for k, x in enumerate(given):
         if not _requires_grad(x):
             continue
         rows = []
-        for e in _units(x):
+        for e in unit_tensors(x):
             with forward_ad.dual_level():
                 dual = forward_ad.make_dual(x.detach(), e)
                 found = _outputs(func(*given[:k], dual, *given[k + 1 :]))
                 tangents = [forward_ad.unpack_dual(y).tangent for y in found]
-                rows.append(_flat(_none_filled(tangents, found, zeros_like)))
+                rows.append(_flat(_filled(tangents, found)))
         outputs = len(rows[0]) if rows else len(_outputs(func(*given)))
         table.append([np.array([r[i] for r in rows]) for i in range(outputs)])
     return table
-
-
-def _none_filled(values: Sequence[Any], like: Sequence[Any], zeros: Any) -> list[Any]:
-    return [zeros(y.detach()) if t is None else t for t, y in zip(values, like, strict=True)]
 
 
 def _compare(
@@ -368,14 +357,10 @@ def _check_undefined(func: Function, given: Sequence[Any]) -> None:
         with no_grad():
             weights = [o.detach() * 0 + 1 for o in alone]
             zero = outputs[i].detach() * 0
-        left = _flat(
-            _filled(autograd.grad(alone, wanted, weights, True, allow_unused=True), wanted)
-        )
+        left = _flat(_filled(grad(alone, wanted, weights, True, allow_unused=True), wanted))
         full = _flat(
             _filled(
-                autograd.grad(
-                    [*alone, outputs[i]], wanted, [*weights, zero], True, allow_unused=True
-                ),
+                grad([*alone, outputs[i]], wanted, [*weights, zero], True, allow_unused=True),
                 wanted,
             )
         )

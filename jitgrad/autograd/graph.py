@@ -57,8 +57,7 @@ class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
     def __enter__(self) -> None:
         if _refused:
             raise RuntimeError(_refused[-1])
-        self._watcher = functools.partial(_pack, self)
-        watching.watch(self._watcher)
+        watching.watch(self)
 
     def __exit__(
         self,
@@ -66,39 +65,37 @@ class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        watching.unwatch(self._watcher)
+        watching.unwatch(self)
 
+    def __call__(self, node: Any) -> None:
+        """Put what a row saved aside, packed; backward stops there for it.
 
-def _pack(hooks: saved_tensors_hooks, node: Any) -> None:
-    """Put what a row saved aside, packed; backward stops there for it.
-
-    Hooks that were entered later have done so already, and left nothing.
-    """
-    saved = entry.node_word(node, col.SAVED)
-    if not saved or entry.node_word(node, col.FLAGS) & col.F_FREED:
-        return
-    places = [i for i in range(col.MAX_INPUTS) if saved & (1 << i)]
-    if saved & col.SAVED_OUT:
-        places.append(col.SAVED_OUT)
-    packed = {}
-    for i in places:
-        x = call(entry.node_saved, node, i)
-        # The row's own value without its node: packed, it would keep the row alive for ever.
-        packed[i] = hooks.pack_hook(x.detach() if i == col.SAVED_OUT else x)
-    held = held_by(node)
-    held.packed = Packed(packed, hooks.unpack_hook)
-    entry.node_free(node)
-    entry.hold(node, held, col.F_FREED | col.F_HOLDS, 0)
+        Hooks that were entered later have done so already, and left nothing.
+        """
+        saved = entry.node_word(node, col.SAVED)
+        if not saved or entry.node_word(node, col.FLAGS) & col.F_FREED:
+            return
+        places = [i for i in range(col.MAX_INPUTS) if saved & (1 << i)]
+        if saved & col.SAVED_OUT:
+            places.append(col.SAVED_OUT)
+        packed = {}
+        for i in places:
+            x = call(entry.node_saved, node, i)
+            # The row's own value without its node: packed, it would keep the row alive for ever.
+            packed[i] = self.pack_hook(x.detach() if i == col.SAVED_OUT else x)
+        held = held_by(node)
+        held.packed = Packed(packed, self.unpack_hook)
+        entry.node_free(node)
+        entry.hold(node, held, col.F_FREED | col.F_HOLDS, 0)
 
 
 def pack_saved(ctx: Any) -> None:
     """Pack what a custom function saved, if hooks of this thread are there."""
     for watcher in reversed(watching.watchers()):
-        if getattr(watcher, "func", None) is _pack:
-            hooks = watcher.args[0]  # type: ignore[attr-defined]
+        if isinstance(watcher, saved_tensors_hooks):
             saved = ctx._saved
-            values = {i: hooks.pack_hook(x) for i, x in enumerate(saved) if x is not None}
-            ctx.packed = Packed(values, hooks.unpack_hook)
+            values = {i: watcher.pack_hook(x) for i, x in enumerate(saved) if x is not None}
+            ctx.packed = Packed(values, watcher.unpack_hook)
             ctx._saved = tuple(None if x is None else True for x in saved)
             return
 

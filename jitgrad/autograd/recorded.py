@@ -174,6 +174,7 @@ class Pass:
         try:
             found = self._gradients(at, held)
         except Exception:
+            # Whatever the user's backward raises: anomaly mode says where forward was, the error goes on.
             if anomaly.is_anomaly_enabled():
                 anomaly.report(at.node)
             raise

@@ -54,7 +54,7 @@ def prepared(case: Case, libraries: Mapping[str, Any]) -> tuple[dict[str, Work],
         except AssertionError as error:
             text = next((t for t in str(error).splitlines() if t.startswith("Max abs")), str(error))
             out.append(blank(case, name, error=f"other numbers than jitgrad's: {text.strip()}"))
-        except Exception as error:
+        except Exception as error:  # any fault of a peer or a case is a line of the table
             out.append(blank(case, name, error=error_text(error)))
     return {name: work.run for name, work in works.items()}, out
 
@@ -120,5 +120,5 @@ def run(
         before(case)
         try:
             yield measure(case, libraries, budget, peaks, rounds)
-        except Exception as error:
+        except Exception as error:  # any: a fault of one case must not lose the others
             yield [blank(case, name, error=error_text(error)) for name in libraries]

@@ -300,7 +300,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
 
 
 # ---------------------------------------------------------------- jacobians
-def _basis(x: Tensor) -> list[Tensor]:
+def unit_tensors(x: Tensor) -> list[Tensor]:
     """The unit vectors of the space of ``x``."""
     from jitgrad.creation import eye
 
@@ -308,7 +308,7 @@ def _basis(x: Tensor) -> list[Tensor]:
     return [row.reshape(x.shape) for row in eye(n, dtype=x.dtype)] if n else []
 
 
-def _stacked(rows: list[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+def stacked_rows(rows: list[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
     from jitgrad.creation import zeros
     from jitgrad.ops.joining import stack
 
@@ -361,7 +361,7 @@ def jacrev(
             for y in outputs:
                 rows = levels.rows(y, inputs, further)
                 parts = [
-                    _stacked([row[k] for row in rows], y.shape, x) for k, x in enumerate(inputs)
+                    stacked_rows([row[k] for row in rows], y.shape, x) for k, x in enumerate(inputs)
                 ]
                 blocks.append(flatten(chosen)[1](parts))
             found = rebuild(blocks)
@@ -402,10 +402,12 @@ def jacfwd(
             nothing = [zeros_like(x.detach()) for x in inputs]
             parts: list[list[Tensor]] = [[] for _ in outputs]
             for k, x in enumerate(inputs):
-                columns = [push([*nothing[:k], e, *nothing[k + 1 :]], further) for e in _basis(x)]
+                columns = [
+                    push([*nothing[:k], e, *nothing[k + 1 :]], further) for e in unit_tensors(x)
+                ]
                 for i, y in enumerate(outputs):
                     # Columns are stacked in front; the jacobian has the output's dims first.
-                    block = _stacked([c[i] for c in columns], x.shape, y)
+                    block = stacked_rows([c[i] for c in columns], x.shape, y)
                     order = [*range(x.ndim, block.ndim), *range(x.ndim)]
                     parts[i].append(block.permute(order) if order else block)
             found = rebuild([flatten(chosen)[1](p) for p in parts])

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jitgrad import autograd
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
+from jitgrad.autograd import anomaly
+from jitgrad.autograd.differentiation import grad
 from jitgrad.func.tree import flatten, map_leaves
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def rows(output: Tensor, inputs: Sequence[Tensor], further: bool) -> list[list[T
     if not n:
         return []
     basis = eye(n, dtype=output.dtype).reshape(n, *output.shape).unbind(0)
-    if further or not output.requires_grad or autograd.anomaly.on:
+    if further or not output.requires_grad or anomaly.on:
         return [gradients([output], inputs, [e], further) for e in basis]
     # Hundreds of short passes: what `autograd.grad` checks each time is known here.
     mode = engine.COLLECT | engine.CHOSEN | engine.RETAIN
@@ -112,7 +113,7 @@ def gradients(
     kept = [(y, w) for y, w in zip(outputs, weights, strict=True) if y.requires_grad]
     if not kept:
         return [zeros_like(x.detach()) for x in inputs]
-    found = autograd.grad(
+    found = grad(
         [y for y, _ in kept],
         list(inputs),
         [w for _, w in kept],

@@ -135,7 +135,7 @@ class LinalgEigh(Function):
 
 
 # ---------------------------------------------------------------- functions
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:  # noqa: N803
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The triangular ``L`` of ``A = L @ L.T``, for symmetric positive definite matrices.
 
     Raises
@@ -148,7 +148,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:  # noqa: N803
     return transposed(y) if upper else y
 
 
-def qr(A: Tensor, mode: Any = "reduced") -> QR:  # noqa: N803
+def qr(A: Tensor, mode: Any = "reduced") -> QR:
     """``A = Q @ R`` with orthogonal columns in ``Q`` and a triangular ``R``.
 
     Gradients are there for "reduced" and no more columns than rows.
@@ -174,7 +174,7 @@ def qr(A: Tensor, mode: Any = "reduced") -> QR:  # noqa: N803
     return QR(made(found[0], A), made(found[1], A))
 
 
-def svd(A: Tensor, full_matrices: bool = True) -> SVD:  # noqa: N803
+def svd(A: Tensor, full_matrices: bool = True) -> SVD:
     """``A = U @ diag(S) @ Vh``, the singular values in falling order.
 
     The vectors beyond the number of singular values (``full_matrices``) get no gradient.
@@ -192,12 +192,12 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD:  # noqa: N803
     return SVD(u, s, vh)
 
 
-def svdvals(A: Tensor) -> Tensor:  # noqa: N803
+def svdvals(A: Tensor) -> Tensor:
     """The singular values in falling order."""
     return svd(A, False).S
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> Eigen:  # noqa: N803
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
     """Eigenvalues in rising order and eigenvectors of symmetric matrices, of which one triangle is read."""
     need_square("linalg.eigh", A)
     if UPLO not in ("L", "U", "l", "u"):
@@ -205,6 +205,6 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen:  # noqa: N803
     return Eigen(*LinalgEigh.apply(A, UPLO))
 
 
-def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The ``eigenvalues`` of `eigh`."""
     return eigh(A, UPLO).eigenvalues

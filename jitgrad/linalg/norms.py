@@ -29,7 +29,7 @@ def vector_norm(
 
 
 def matrix_norm(
-    A: Tensor,  # noqa: N803
+    A: Tensor,
     ord: float | str = "fro",
     dim: Any = (-2, -1),
     keepdim: bool = False,
@@ -68,7 +68,7 @@ def matrix_norm(
 
 
 def norm(
-    A: Tensor,  # noqa: N803
+    A: Tensor,
     ord: float | str | None = None,
     dim: Any = None,
     keepdim: bool = False,

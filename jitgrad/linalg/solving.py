@@ -138,7 +138,7 @@ class LinalgPinv(Function):
 
 
 # ---------------------------------------------------------------- functions
-def inv(A: Tensor) -> Tensor:  # noqa: N803 - PyTorch's name
+def inv(A: Tensor) -> Tensor:
     """The inverse of square matrices (..., n, n).
 
     Raises
@@ -156,7 +156,7 @@ def inv(A: Tensor) -> Tensor:  # noqa: N803 - PyTorch's name
     return LinalgInv.apply(A)
 
 
-def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The ``X`` of ``A @ X = B`` (``X @ A = B`` if not ``left``); ``B`` may hold vectors.
 
     Raises
@@ -185,7 +185,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803
     return x.squeeze(-1) if vector else x
 
 
-def det(A: Tensor) -> Tensor:  # noqa: N803
+def det(A: Tensor) -> Tensor:
     """The determinants of square matrices.
 
     Where a determinant is 0, gradients are right to first order only.
@@ -194,14 +194,14 @@ def det(A: Tensor) -> Tensor:  # noqa: N803
     return LinalgDet.apply(A)
 
 
-def slogdet(A: Tensor) -> SignAndLog:  # noqa: N803
+def slogdet(A: Tensor) -> SignAndLog:
     """The sign of the determinant, and the logarithm of its absolute value."""
     need_square("linalg.slogdet", A)
     return SignAndLog(*LinalgSlogdet.apply(A))
 
 
 def pinv(
-    A: Tensor,  # noqa: N803
+    A: Tensor,
     rcond: float | None = None,
     *,
     rtol: float | None = None,
@@ -215,7 +215,7 @@ def pinv(
     return LinalgPinv.apply(A, bound)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> LeastSquares:  # noqa: N803
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> LeastSquares:
     """The ``X`` for which ``A @ X`` is nearest to ``B``, with the squared residuals and the rank."""
     need_matrix("linalg.lstsq", A)
     vector = B.ndim == A.ndim - 1
@@ -235,7 +235,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> LeastSquares:  # 
     return LeastSquares(x.squeeze(-1) if vector else x, residuals, rank, empty(0, dtype=A.dtype))
 
 
-def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:  # noqa: N803
+def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:
     """How many singular values are above ``rtol`` times the largest (int64)."""
     need_matrix("linalg.matrix_rank", A)
     found = np.linalg.matrix_rank(A.detach()._array(), rtol=rtol)

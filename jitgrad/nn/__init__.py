@@ -7,6 +7,7 @@ from jitgrad.nn import (
     attention,
     containers,
     conv,
+    distances,
     dropout,
     embedding,
     flatten,
@@ -14,6 +15,7 @@ from jitgrad.nn import (
     init,
     linear,
     loss,
+    margins,
     norm,
     padding,
     parameter_containers,
@@ -23,35 +25,39 @@ from jitgrad.nn import (
     transformer,
     utils,
 )
-from jitgrad.nn.activation import *  # noqa: F403
-from jitgrad.nn.attention import *  # noqa: F403
-from jitgrad.nn.containers import *  # noqa: F403
-from jitgrad.nn.conv import *  # noqa: F403
-from jitgrad.nn.dropout import *  # noqa: F403
-from jitgrad.nn.embedding import *  # noqa: F403
-from jitgrad.nn.flatten import *  # noqa: F403
-from jitgrad.nn.linear import *  # noqa: F403
-from jitgrad.nn.loss import *  # noqa: F403
+from jitgrad.nn.activation import *
+from jitgrad.nn.attention import *
+from jitgrad.nn.containers import *
+from jitgrad.nn.conv import *
+from jitgrad.nn.distances import *
+from jitgrad.nn.dropout import *
+from jitgrad.nn.embedding import *
+from jitgrad.nn.flatten import *
+from jitgrad.nn.linear import *
+from jitgrad.nn.loss import *
+from jitgrad.nn.margins import *
 from jitgrad.nn.module import Module
-from jitgrad.nn.norm import *  # noqa: F403
-from jitgrad.nn.padding import *  # noqa: F403
+from jitgrad.nn.norm import *
+from jitgrad.nn.padding import *
 from jitgrad.nn.parameter import Buffer, Parameter
-from jitgrad.nn.parameter_containers import *  # noqa: F403
-from jitgrad.nn.pooling import *  # noqa: F403
-from jitgrad.nn.resampling import *  # noqa: F403
-from jitgrad.nn.rnn import *  # noqa: F403
-from jitgrad.nn.transformer import *  # noqa: F403
+from jitgrad.nn.parameter_containers import *
+from jitgrad.nn.pooling import *
+from jitgrad.nn.resampling import *
+from jitgrad.nn.rnn import *
+from jitgrad.nn.transformer import *
 
 __all__ = ["Buffer", "Module", "Parameter", "functional", "init", "utils"]
 __all__ += activation.__all__
 __all__ += attention.__all__
 __all__ += containers.__all__
 __all__ += conv.__all__
+__all__ += distances.__all__
 __all__ += dropout.__all__
 __all__ += embedding.__all__
 __all__ += flatten.__all__
 __all__ += linear.__all__
 __all__ += loss.__all__
+__all__ += margins.__all__
 __all__ += norm.__all__
 __all__ += padding.__all__
 __all__ += parameter_containers.__all__

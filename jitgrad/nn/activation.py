@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from jitgrad import creation
-from jitgrad.nn import functional as F  # noqa: N812 - as everybody calls it
+from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter

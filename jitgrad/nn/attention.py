@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad.creation import empty
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.linear import Linear
 from jitgrad.nn.module import Module

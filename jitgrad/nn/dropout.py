@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn.module import Module
 from jitgrad.tensor import Tensor
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.creation import empty
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn.module import Module
 from jitgrad.tensor import Tensor
 

@@ -8,7 +8,7 @@ import warnings
 from typing import Any, ClassVar
 
 from jitgrad.creation import empty, zeros
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.creation import full
-from jitgrad.nn import functional as F  # noqa: N812
+from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.attention import MultiheadAttention
 from jitgrad.nn.containers import ModuleList

@@ -1,4 +1,5 @@
-"""Ops along dims: reductions, softmax, running sums; their kernels are in `jitgrad.kernels.lanes`.
+"""Ops along dims: reductions, softmax, running sums; their kernels are in `jitgrad.kernels`:
+`sums`, `extremes`, `spreads` and `softmaxes`.
 
 A gradient is either a formula in ``g``, ``x``, ``y`` (broadcast along the lanes) and ``n``, the number of
 elements of a lane, or the name of a kernel.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Dims = int | Sequence[int] | None
 
-_KERNELS = "jitgrad.kernels.lanes:"
+_KERNELS = "jitgrad.kernels."
 _BITS = {
     "same_shape": col.OB_SAME_SHAPE,
     "not_empty": col.OB_NOT_EMPTY,
@@ -48,11 +49,15 @@ def lanes(
     only: str = "",
     dims_node: str = "",
 ) -> Op:
-    """Add an op along dims, with its gradient as a formula or as a kernel that ``reads`` x, y or both."""
+    """Add an op along dims, with its gradient as a formula or as a kernel that ``reads`` x, y or both.
+
+    ``kernel`` is "file:function" in `jitgrad.kernels`; the gradient's stands in the same file.
+    """
     used = formula.names(dx) if dx else set(reads)
     needs = (1 if "x" in used else 0) | (col.SAVED_OUT if "y" in used else 0)
     bits = reduce(or_, (_BITS[b] for b in only.split()), 0) | (col.OB_FORMULA if dx else 0)
-    vjp = dx or (_KERNELS + dx_kernel if dx_kernel else None)
+    file = kernel.partition(":")[0]
+    vjp = dx or (f"{_KERNELS}{file}:{dx_kernel}" if dx_kernel else None)
     return register(
         Op(
             name,
@@ -70,33 +75,44 @@ def lanes(
     )
 
 
-SUM = lanes("sum", "Sum", "sum_", "g", rule="sum", dims_node="Sum1")
-MEAN = lanes("mean", "Mean", "sum_", "g / n", only="no_int", dims_node="Mean1")
-PROD = lanes("prod", "Prod", "prod", dx_kernel="prod_dx", reads="x", rule="sum", dims_node="Prod1")
-AMAX = lanes("amax", "Amax", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
-AMIN = lanes("amin", "Amin", "amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
-MAX = lanes("max", "Max1", "amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
-MIN = lanes("min", "Min1", "amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
-ARGMAX = lanes("argmax", "Argmax", "argmax", rule="index", only="not_empty")
-ARGMIN = lanes("argmin", "Argmin", "argmin", rule="index", only="not_empty")
-ALL = lanes("all", "All", "all_", rule="truth")
-ANY = lanes("any", "Any", "any_", rule="truth")
-VAR = lanes("var", "Var", "var", dx_kernel="var_dx", reads="xy", only="no_int")
-STD = lanes("std", "Std", "var", dx_kernel="var_dx", reads="xy", only="no_int")
-NORM = lanes("norm", "LinalgVectorNorm", "norm", dx_kernel="norm_dx", reads="xy", only="no_int")
-LOGSUMEXP = lanes("logsumexp", "Logsumexp", "logsumexp", "g * exp(x - y)", only="no_int")
+SUM = lanes("sum", "Sum", "sums:sum_", "g", rule="sum", dims_node="Sum1")
+MEAN = lanes("mean", "Mean", "sums:sum_", "g / n", only="no_int", dims_node="Mean1")
+PROD = lanes(
+    "prod", "Prod", "sums:prod", dx_kernel="prod_dx", reads="x", rule="sum", dims_node="Prod1"
+)
+AMAX = lanes("amax", "Amax", "extremes:amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+AMIN = lanes("amin", "Amin", "extremes:amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+MAX = lanes("max", "Max1", "extremes:amax", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+MIN = lanes("min", "Min1", "extremes:amin", dx_kernel="extreme_dx", reads="xy", only="not_empty")
+ARGMAX = lanes("argmax", "Argmax", "extremes:argmax", rule="index", only="not_empty")
+ARGMIN = lanes("argmin", "Argmin", "extremes:argmin", rule="index", only="not_empty")
+ALL = lanes("all", "All", "sums:all_", rule="truth")
+ANY = lanes("any", "Any", "sums:any_", rule="truth")
+VAR = lanes("var", "Var", "spreads:var", dx_kernel="var_dx", reads="xy", only="no_int")
+STD = lanes("std", "Std", "spreads:var", dx_kernel="var_dx", reads="xy", only="no_int")
+NORM = lanes(
+    "norm", "LinalgVectorNorm", "spreads:norm", dx_kernel="norm_dx", reads="xy", only="no_int"
+)
+LOGSUMEXP = lanes("logsumexp", "Logsumexp", "softmaxes:logsumexp", "g * exp(x - y)", only="no_int")
 SOFTMAX = lanes(
-    "softmax", "Softmax", "softmax", dx_kernel="softmax_dx", reads="y", only="no_int same_shape"
+    "softmax",
+    "Softmax",
+    "softmaxes:softmax",
+    dx_kernel="softmax_dx",
+    reads="y",
+    only="no_int same_shape",
 )
 LOG_SOFTMAX = lanes(
     "log_softmax",
     "LogSoftmax",
-    "log_softmax",
+    "softmaxes:log_softmax",
     dx_kernel="log_softmax_dx",
     reads="y",
     only="no_int same_shape",
 )
-CUMSUM = lanes("cumsum", "Cumsum", "cumsum", dx_kernel="cumsum_dx", rule="sum", only="same_shape")
+CUMSUM = lanes(
+    "cumsum", "Cumsum", "sums:cumsum", dx_kernel="cumsum_dx", rule="sum", only="same_shape"
+)
 
 # The values that max(dim) and min(dim) return: where the positions point.
 TAKE_EXTREME = {

@@ -222,7 +222,7 @@ def test_every_op_has_a_line_or_a_reason() -> None:
     assert not set(NOT_CALLED) & set(OPERATIONS)
     assert {op.name for op in OPS} >= set(OPERATIONS)  # other tests add ops of their own
     without = [name for name, why in NOT_CALLED.items() if "operations.py" in why]
-    assert len(without) < 30, without
+    assert not [name for name in without if not name.startswith("custom_")]
 
 
 @pytest.mark.parametrize("command", [[], ["bench"], ["info"], ["cache"], ["cache", "warm"],

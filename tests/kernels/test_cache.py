@@ -128,7 +128,7 @@ def test_an_edit_of_an_engine_source_changes_every_name(monkeypatch, tmp_path):
     with open(package / "ops" / "pointwise.py", "a") as file:
         file.write("\n# an edit of what no other op's code follows from\n")
     assert key() == before
-    for source in ("kernels/lanes.py", "arena/rows.py", "ops/table.py"):
+    for source in ("kernels/sums.py", "arena/rows.py", "ops/table.py"):
         with open(package / source, "a") as file:
             file.write("\n# an edit\n")
         assert key() != before

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import jitgrad
 from tests.nn.both import check, fails
 
 RNG = np.random.default_rng(5)
@@ -329,3 +330,13 @@ def test_ctc_errors(torch: ModuleType, arguments: Any) -> None:
         ),
         "",
     )
+
+
+def test_the_gradient_of_ctc_is_not_differentiated_again() -> None:
+    x = jitgrad.randn(5, 2, 4, dtype=jitgrad.float64, requires_grad=True)
+    loss = jitgrad.nn.functional.ctc_loss(
+        x.log_softmax(2), jitgrad.tensor([[1, 2], [3, 1]]), (5, 5), (2, 2)
+    )
+    (g,) = jitgrad.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="ctc_loss is not implemented"):
+        g.sum().backward()

@@ -19,20 +19,20 @@ from jitgrad.nn.functional import (
     products,
     resampling,
 )
-from jitgrad.nn.functional.attention import *  # noqa: F403
-from jitgrad.nn.functional.convolution import *  # noqa: F403
-from jitgrad.nn.functional.ctc import *  # noqa: F403
-from jitgrad.nn.functional.distances import *  # noqa: F403
-from jitgrad.nn.functional.dropouts import *  # noqa: F403
-from jitgrad.nn.functional.embeddings import *  # noqa: F403
-from jitgrad.nn.functional.losses import *  # noqa: F403
-from jitgrad.nn.functional.margins import *  # noqa: F403
-from jitgrad.nn.functional.normalization import *  # noqa: F403
-from jitgrad.nn.functional.pooling import *  # noqa: F403
-from jitgrad.nn.functional.products import *  # noqa: F403
-from jitgrad.nn.functional.resampling import *  # noqa: F403
+from jitgrad.nn.functional.attention import *
+from jitgrad.nn.functional.convolution import *
+from jitgrad.nn.functional.ctc import *
+from jitgrad.nn.functional.distances import *
+from jitgrad.nn.functional.dropouts import *
+from jitgrad.nn.functional.embeddings import *
+from jitgrad.nn.functional.losses import *
+from jitgrad.nn.functional.margins import *
+from jitgrad.nn.functional.normalization import *
+from jitgrad.nn.functional.pooling import *
+from jitgrad.nn.functional.products import *
+from jitgrad.nn.functional.resampling import *
 from jitgrad.ops import activations
-from jitgrad.ops.activations import *  # noqa: F403
+from jitgrad.ops.activations import *
 
 __all__: list[str] = []
 __all__ += activations.__all__

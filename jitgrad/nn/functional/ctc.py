@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad.creation import from_numpy, zeros_like
+from jitgrad.autograd.function import Function
+from jitgrad.creation import from_numpy, zeros, zeros_like
 from jitgrad.nn.functional.losses import reduced
 from jitgrad.ops.cross_entropy import MEAN, reduction_code
 from jitgrad.ops.elementwise import where
@@ -94,7 +95,8 @@ def ctc_loss(
     Notes
     -----
     As in PyTorch the gradient is that of logits: right below a `log_softmax`, whose own gradient
-    changes nothing about it.  It has the classes' probabilities added to it.
+    changes nothing about it.  It has the classes' probabilities added to it, and as in PyTorch can't be
+    differentiated again.
 
     Examples
     --------
@@ -129,12 +131,43 @@ def ctc_loss(
     losses = losses.masked_fill(infinite, 0.0 if zero_infinity else float("inf"))
     # The gradient of logits: nothing in value.
     inside = from_numpy(np.arange(time)[:, None] < used)
-    mass = where(inside, x.exp().sum(2), 0.0).sum(0)
-    losses = losses + (mass - mass.detach()).masked_fill(infinite, 0.0)
+    losses = losses + _Mass.apply(x, inside).masked_fill(infinite, 0.0)
     if how == MEAN:
         losses = losses / from_numpy(np.maximum(wanted, 1)).to(x.dtype)
     found = reduced(losses, how)
     return found.squeeze(0) if how == 0 and log_probs.ndim == 2 else found
+
+
+class _Mass(Function):
+    """Nothing, with the classes' probabilities at the times in use as its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inside: Tensor) -> Tensor:
+        """Zeros (N)."""
+        ctx.save_for_backward(x)
+        ctx.inside = inside
+        return zeros(x.shape[1], dtype=x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the logarithms of probabilities."""
+        (x,) = ctx.saved_tensors
+        inside = where(ctx.inside, g, 0.0)
+        return _Probabilities.apply(x) * inside.unsqueeze(2), None
+
+
+class _Probabilities(Function):
+    """``exp(x)`` in a gradient that is no derivative of what was computed: there is no second one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """The probabilities."""
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> None:
+        """Refused."""
+        raise RuntimeError("derivative for the gradient of ctc_loss is not implemented")
 
 
 def _losses(
