@@ -20,7 +20,7 @@ from jitgrad.ops import sorting as _sorting  # isort: skip
 from jitgrad.ops import losses as _losses  # isort: skip
 from jitgrad.ops import convolution as _convolution  # isort: skip
 from jitgrad.ops import normalization as _normalization  # isort: skip
-from jitgrad.ops import pooling as _pooling  # isort: skip
+from jitgrad.ops import max_pooling as _max_pooling  # isort: skip
 from jitgrad.ops import padding as _padding  # isort: skip
 from jitgrad.ops import activations as _activations  # isort: skip
 from jitgrad.ops import cells as _cells  # isort: skip
@@ -62,6 +62,7 @@ from jitgrad.creation import (
     zeros,
     zeros_like,
 )
+from jitgrad.devices import device
 from jitgrad.dtypes import (
     bool,  # noqa: A004
     can_cast,
@@ -101,7 +102,8 @@ from jitgrad.random import (
     set_rng_state,
 )
 from jitgrad.serialization import load, save
-from jitgrad.tensor import Size, Tensor, device
+from jitgrad.size import Size
+from jitgrad.tensor import Tensor
 from jitgrad.viz import graph
 
 __version__ = "0.1.0"

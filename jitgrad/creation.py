@@ -63,7 +63,7 @@ def _finish(made: Tensor, requires_grad: bool) -> Tensor:
 
 def _on_cpu(device: Any) -> None:
     if device is not None:
-        from jitgrad.tensor import device as Device  # noqa: N812
+        from jitgrad.devices import device as Device  # noqa: N812
 
         Device(device)
 

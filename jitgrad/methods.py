@@ -8,7 +8,9 @@ from jitgrad import creation, random
 from jitgrad.ops import (
     accumulating,
     activations,
+    arithmetic,
     arranging,
+    assigning,
     comparison,
     contractions,
     convolution,
@@ -20,9 +22,10 @@ from jitgrad.ops import (
     indexing,
     inplace,
     joining,
+    max_pooling,
     normalization,
+    operators,
     picking,
-    pooling,
     products,
     quantiles,
     reductions,
@@ -35,11 +38,11 @@ from jitgrad.ops import (
 from jitgrad.tensor import Tensor
 
 _METHODS = {
-    elementwise: [
-        name
-        for name in elementwise.FUNCTIONS
-        if name not in ("where", "clone", "rsub", "special_expit")
-    ],
+    elementwise: [name for name in elementwise.FUNCTIONS if name != "special_expit"],
+    arithmetic: (
+        "add sub div true_divide floor_divide pow round clamp clamp_min clamp_max masked_fill lerp addcmul"
+        " addcdiv square bitwise_not subtract divide clip"
+    ).split(),
     reductions: (
         "sum mean prod amax amin max min argmax argmin all any var std norm logsumexp softmax log_softmax"
         " cumsum"
@@ -111,9 +114,9 @@ def attach() -> None:
         "__matmul__": _matmul,
         "__rmatmul__": _reflected_matmul,
         "unfold": arranging.window,
-        "where": lambda self, condition, other: elementwise.where(condition, self, other),
+        "where": lambda self, condition, other: arithmetic.where(condition, self, other),
     }
-    for name, method in {**elementwise.OPERATORS, **elementwise.INPLACE, **extra}.items():
+    for name, method in {**operators.OPERATORS, **assigning.INPLACE, **extra}.items():
         setattr(Tensor, name, method)
 
 
@@ -121,6 +124,7 @@ attach()
 
 
 _NAMESPACE_ONLY = {
+    arithmetic: "where clone rsub".split(),
     accumulating: "var_mean std_mean".split(),
     arranging: (
         "atleast_1d atleast_2d atleast_3d hstack vstack row_stack dstack column_stack block_diag meshgrid"
@@ -129,7 +133,7 @@ _NAMESPACE_ONLY = {
     contractions: "chain_matmul cdist".split(),
     diagonals: "tril_indices triu_indices".split(),
     einsum: "einsum tensordot".split(),
-    pooling: (
+    max_pooling: (
         "max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d"
         " max_pool1d_with_indices"
     ).split(),

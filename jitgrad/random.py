@@ -215,7 +215,7 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
 
 
 def _fill(self: Tensor, values: Any) -> Tensor:
-    from jitgrad.ops.elementwise import copy_
+    from jitgrad.ops.assigning import copy_
 
     return copy_(self, creation.from_numpy(np.array(values, self.dtype.numpy)))
 

@@ -13,69 +13,8 @@ from jitgrad import dtypes, errors, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
-
-
-class Size(tuple[int, ...]):
-    """A tensor's shape: a tuple of its sizes.
-
-    Examples
-    --------
-    >>> import jitgrad
-    >>> jitgrad.zeros(2, 3).shape.numel()
-    6
-    """
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The number of elements of such a shape."""
-        n = 1
-        for size in self:
-            n *= size
-        return n
-
-    def __repr__(self) -> str:
-        return f"jitgrad.Size({list(self)})"
-
-    def __getitem__(self, index: Any) -> Any:
-        found = tuple.__getitem__(self, index)
-        return Size(found) if isinstance(index, slice) else found
-
-    def __add__(self, other: Any) -> Size:
-        return Size(tuple.__add__(self, tuple(other)))
-
-
-class device:  # noqa: N801 - PyTorch's name
-    """Where a tensor's memory is; this version knows ``"cpu"``."""
-
-    __slots__ = ("index", "type")
-
-    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
-        name: str = str(type)
-        name, _, number = name.partition(":")
-        if name != "cpu":
-            raise RuntimeError(
-                f"Expected one of cpu device type at start of device string: {name}; this build of"
-                " jitgrad computes on the CPU"
-            )
-        self.type = name
-        self.index = int(number) if number else index
-
-    def __repr__(self) -> str:
-        more = "" if self.index is None else f", index={self.index}"
-        return f"device(type='{self.type}'{more})"
-
-    def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
-
-    def __hash__(self) -> int:
-        return hash((self.type, self.index))
-
-
-CPU = device("cpu")
+from jitgrad.devices import CPU, device
+from jitgrad.size import Size
 
 
 class _Memory:
@@ -624,7 +563,7 @@ class Tensor:
 
     def clone(self) -> Tensor:
         """A copy; gradients flow through it to the original."""
-        return record.pointwise(elementwise.CLONE, self)
+        return record.pointwise(arithmetic.CLONE, self)
 
     def contiguous(self) -> Tensor:
         """Itself if its elements lie row by row, else a copy in which they do."""
@@ -752,4 +691,4 @@ delattr(Tensor, "_row")
 
 from jitgrad import autograd  # noqa: E402 - these need Tensor
 from jitgrad.autograd import anomaly, hooks, node  # noqa: E402
-from jitgrad.ops import elementwise, indexing, record, views  # noqa: E402
+from jitgrad.ops import arithmetic, indexing, record, views  # noqa: E402

@@ -7,10 +7,11 @@ from typing import Any
 
 from jitgrad import creation, dtypes
 from jitgrad.autograd.grad_mode import no_grad
+from jitgrad.devices import device
 from jitgrad.nn.calls import Calls
 from jitgrad.nn.parameter import Parameter
 from jitgrad.nn.state import State
-from jitgrad.tensor import Tensor, device
+from jitgrad.tensor import Tensor
 
 
 class Module(Calls, State):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jitgrad import dtypes
+from jitgrad.ops.arithmetic import where
 from jitgrad.ops.elementwise import FUNCTIONS
 from jitgrad.ops.joining import cat
 from jitgrad.ops.operands import in_place
@@ -160,7 +161,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     d = wrap_dim(dim, input.ndim)
     size = norm(input, p, [e for e in range(input.ndim) if e != d], True)
-    scale = FUNCTIONS["where"](size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+    scale = where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
     return input * scale
 
 

@@ -5,7 +5,6 @@ Those that the namespace had from the beginning (relu, sigmoid, tanh) are rows o
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +12,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
-from jitgrad.ops import reductions
-from jitgrad.ops.elementwise import FUNCTIONS, _need_tensor, record, record_
+from jitgrad.ops.elementwise import FUNCTIONS, need_tensor, record, record_
 from jitgrad.ops.pointwise import pointwise
 from jitgrad.ops.table import BY_NAME
 
@@ -29,7 +27,6 @@ __all__ = [
     "elu_",
     "gelu",
     "glu",
-    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -37,7 +34,6 @@ __all__ = [
     "hardtanh_",
     "leaky_relu",
     "leaky_relu_",
-    "log_softmax",
     "logsigmoid",
     "mish",
     "prelu",
@@ -50,8 +46,6 @@ __all__ = [
     "selu_",
     "sigmoid",
     "silu",
-    "softmax",
-    "softmin",
     "softplus",
     "softshrink",
     "softsign",
@@ -212,7 +206,7 @@ pointwise(
 # ---------------------------------------------------------------- functions
 def _call(name: str, input: Tensor, *parameters: Any, inplace: bool = False) -> Tensor:
     """A row on a Tensor and its parameters, which would make floats of integers."""
-    _need_tensor(name, input)
+    need_tensor(name, input)
     if parameters and entry.word(input, col.DTYPE) < dtypes.FIRST_FLOAT:
         only_floats = BY_NAME[name].bits & col.OB_NO_INT
         if only_floats or input.dtype is dtypes.bool:
@@ -412,8 +406,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     RuntimeError
         If the weight has another size or dtype.
     """
-    _need_tensor("prelu", input)
-    _need_tensor("prelu", weight, "weight", 2)
+    need_tensor("prelu", input)
+    need_tensor("prelu", weight, "weight", 2)
     if weight.dtype is not input.dtype:
         raise RuntimeError(
             f"prelu: Type promoting not supported. Got {input.dtype.letter} and {weight.dtype.letter}"
@@ -507,74 +501,3 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         )
     first, second = input.narrow(dim, 0, n // 2), input.narrow(dim, n // 2, n // 2)
     return record(BY_NAME["glu"], first, second)
-
-
-# ---------------------------------------------------------------- along a dim
-def _implicit(name: str, input: Tensor, dim: int | None, stacklevel: int) -> int:
-    """The dim that PyTorch once chose where none is given."""
-    if dim is not None:
-        return dim
-    warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include"
-        " dim=X as an argument.",
-        UserWarning,
-        stacklevel=stacklevel,
-    )
-    return 0 if input.ndim in (0, 1, 3) else 1
-
-
-def softmax(
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: dtypes.dtype | None = None,
-) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along a dim; without one it warns and chooses 0 or 1."""
-    return reductions.softmax(input, _implicit("softmax", input, dim, _stacklevel), dtype)
-
-
-def log_softmax(
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: dtypes.dtype | None = None,
-) -> Tensor:
-    """``x - logsumexp(x)`` along a dim; without one it warns and chooses 0 or 1."""
-    return reductions.log_softmax(input, _implicit("log_softmax", input, dim, _stacklevel), dtype)
-
-
-def softmin(
-    input: Tensor,
-    dim: int | None = None,
-    _stacklevel: int = 3,
-    dtype: dtypes.dtype | None = None,
-) -> Tensor:
-    """`softmax` of ``-x``."""
-    return reductions.softmax(-input, _implicit("softmin", input, dim, _stacklevel), dtype)
-
-
-def gumbel_softmax(
-    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Tensor:
-    """A sample from a distribution over the entries of a dim, with gradients (Jang et al. 2017).
-
-    Parameters
-    ----------
-    logits : Tensor
-        Unnormalised log-probabilities.
-    tau : float
-        Temperature: the smaller, the nearer to one entry of 1 among zeros.
-    hard : bool
-        Return just that, with the soft sample's gradients.
-    """
-    from jitgrad.creation import zeros_like
-    from jitgrad.random import rand_like
-
-    # Exponential numbers, but no zero, whose logarithm is not finite.
-    least = float(np.finfo(logits.dtype.numpy).tiny)
-    gumbels = -(-(1 - rand_like(logits.detach())).log()).clamp(min=least).log()
-    soft = reductions.softmax((logits + gumbels) / tau, dim)
-    if not hard:
-        return soft
-    index = soft.detach().max(dim, keepdim=True)[1]
-    return zeros_like(logits.detach()).scatter_(dim, index, 1.0) - soft.detach() + soft

@@ -1,4 +1,4 @@
-"""Matrix products; their kernels are in `jitgrad.kernels.products`."""
+"""Matrix products; their kernels are in `jitgrad.kernels.products` and `jitgrad.kernels.linear`."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from jitgrad.ops.table import KERNEL, Op, register
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-_KERNELS = "jitgrad.kernels.products:"
+_KERNELS = "jitgrad.kernels."
 
 
-def _product(name: str, node: str, kernel: str, *vjps: str, reads: tuple[int, ...]) -> Op:
-    """A product; ``reads``: for each operand the bits of the operands that its gradient reads."""
-    names = tuple(_KERNELS + vjp for vjp in vjps)
-    return register(Op(name, node, KERNEL, len(vjps), _KERNELS + kernel, names, reads))
+def _product(name: str, node: str, kernel: str, *operands: str, reads: tuple[int, ...]) -> Op:
+    """A product ("file:function"), its gradients for each operand ("function_operand") and what they read."""
+    kernel = _KERNELS + kernel
+    vjps = tuple(f"{kernel}_{operand}" for operand in operands)
+    return register(Op(name, node, KERNEL, len(vjps), kernel, vjps, reads))
 
 
-MM = _product("mm", "Mm", "bmm", "bmm_da", "bmm_db", reads=(2, 1))
-BMM = _product("bmm", "Bmm", "bmm", "bmm_da", "bmm_db", reads=(2, 1))
-MV = _product("mv", "Mv", "mv", "mv_da", "mv_db", reads=(2, 1))
-DOT = _product("dot", "Dot", "dot", "dot_dx", "dot_dx", reads=(2, 1))
-ADDMM = _product("addmm", "Addmm", "addmm", "addmm_dc", "addmm_da", "addmm_db", reads=(0, 4, 2))
-LINEAR = _product(
-    "linear", "Addmm", "linear", "linear_dx", "linear_dw", "linear_db", reads=(2, 1, 0)
-)
+MM = _product("mm", "Mm", "products:bmm", "da", "db", reads=(2, 1))
+BMM = _product("bmm", "Bmm", "products:bmm", "da", "db", reads=(2, 1))
+MV = _product("mv", "Mv", "products:mv", "da", "db", reads=(2, 1))
+DOT = _product("dot", "Dot", "products:dot", "dx", "dx", reads=(2, 1))
+ADDMM = _product("addmm", "Addmm", "linear:addmm", "dc", "da", "db", reads=(0, 4, 2))
+LINEAR = _product("linear", "Addmm", "linear:linear", "dx", "dw", "db", reads=(2, 1, 0))
 
 
 def _check_dtypes(a: Tensor, b: Tensor, what: str = "mat1 and mat2") -> None:

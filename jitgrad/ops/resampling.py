@@ -13,10 +13,10 @@ from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import bands
+from jitgrad.ops.average_pooling import adaptive_average
 from jitgrad.ops.convolution import Sizes, spread_sizes
 from jitgrad.ops.padding import Ints, pad, remapped
 from jitgrad.ops.picking import index_add, index_select
-from jitgrad.ops.pooling import adaptive_average
 from jitgrad.ops.recipe import zeros
 
 if TYPE_CHECKING:

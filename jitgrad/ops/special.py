@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special as scipy_special
 
 from jitgrad import dtypes
-from jitgrad.ops import elementwise
+from jitgrad.ops import arithmetic
 from jitgrad.ops.elementwise import record, record_
 from jitgrad.ops.operands import in_place, is_tensor
 from jitgrad.ops.sorting import tensor_of
@@ -131,14 +131,14 @@ def positive(input: Tensor) -> Tensor:
 def float_power(input: Any, exponent: Any) -> Tensor:
     """``input ** exponent`` in float64."""
     base, power = (x.to(dtypes.float64) if is_tensor(x) else float(x) for x in (input, exponent))
-    return elementwise.pow(base, power)
+    return arithmetic.pow(base, power)
 
 
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """``input * 2 ** other``."""
     _need_tensor("ldexp", input)
     _need_tensor("ldexp", other, "other", 2)
-    return input * elementwise.pow(2.0, other)
+    return input * arithmetic.pow(2.0, other)
 
 
 def isposinf(input: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import os
 import secrets
 from typing import Any
 
+from jitgrad.devices import device
 from jitgrad.serialization import native
 from jitgrad.serialization.geometry import BadFile
-from jitgrad.tensor import device
 
 
 def save(obj: Any, f: Any) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from jitgrad import dtypes
+from jitgrad.devices import device
 from jitgrad.serialization.geometry import BadFile
-from jitgrad.tensor import Size, Tensor, device
+from jitgrad.size import Size
+from jitgrad.tensor import Tensor
 
 #: How deep containers may be nested.
 _DEPTH = 200

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from jitgrad import dtypes
+from jitgrad.devices import device
 from jitgrad.serialization.geometry import BadFile, memory, show
 from jitgrad.serialization.native import finished
 from jitgrad.serialization.restricted import Machine, Name, Table, hashable
-from jitgrad.tensor import Size, Tensor, device
+from jitgrad.size import Size
+from jitgrad.tensor import Tensor
 
 _STORAGES = {
     "BoolStorage": dtypes.bool,

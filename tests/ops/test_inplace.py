@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 import jitgrad
-from jitgrad.ops.elementwise import FUNCTIONS, INPLACE
+from jitgrad.methods import public
+from jitgrad.ops.assigning import INPLACE
 from tests.ops.data import DATA, samples
+
+FUNCTIONS = public()
 
 #: In-place forms of rows that take the row's operands.
 NAMES = [

@@ -31,11 +31,12 @@ from jitgrad.nn.functional.normalization import *
 from jitgrad.nn.functional.pooling import *
 from jitgrad.nn.functional.products import *
 from jitgrad.nn.functional.resampling import *
-from jitgrad.ops import activations
+from jitgrad.ops import activations, softmaxes
 from jitgrad.ops.activations import *
+from jitgrad.ops.softmaxes import *
 
 __all__: list[str] = []
-__all__ += activations.__all__
+__all__ += activations.__all__ + softmaxes.__all__
 __all__ += attention.__all__
 __all__ += convolution.__all__
 __all__ += ctc.__all__

@@ -9,8 +9,8 @@ import numpy as np
 from jitgrad.autograd.function import Function
 from jitgrad.creation import from_numpy, zeros, zeros_like
 from jitgrad.nn.functional.losses import reduced
+from jitgrad.ops.arithmetic import where
 from jitgrad.ops.cross_entropy import MEAN, reduction_code
-from jitgrad.ops.elementwise import where
 from jitgrad.ops.joining import cat, stack
 from jitgrad.ops.reductions import logsumexp
 

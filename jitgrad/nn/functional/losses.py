@@ -14,8 +14,8 @@ from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.creation import ones_like, zeros_like
 from jitgrad.nn.functional.distances import pairwise_distance
 from jitgrad.ops.activations import logsigmoid
+from jitgrad.ops.arithmetic import where
 from jitgrad.ops.cross_entropy import MEAN, reduction_code
-from jitgrad.ops.elementwise import where
 from jitgrad.ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from jitgrad.ops.pooling import (
+from jitgrad.ops.average_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -16,6 +13,11 @@ from jitgrad.ops.pooling import (
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
+)
+from jitgrad.ops.max_pooling import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
     max_pool1d,
     max_pool1d_with_indices,
     max_pool2d,
