@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 import sys as _sys
 
@@ -90,6 +91,7 @@ from jitgrad.random import (
     get_rng_state,
     initial_seed,
     manual_seed,
+    multinomial,
     normal,
     rand,
     rand_like,
@@ -115,6 +117,14 @@ double = float64
 short = int16
 int = int32
 long = int64
+
+
+def __getattr__(name: str) -> object:
+    """Import `jitgrad.models` when it is first asked for."""
+    if name == "models":
+        return _importlib.import_module("jitgrad.models")
+    raise AttributeError(f"module 'jitgrad' has no attribute {name!r}")
+
 
 _me = _sys.modules[__name__]
 for _name, _function in methods.public().items():

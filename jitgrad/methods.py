@@ -83,7 +83,7 @@ _METHODS = {
     indexing: "index_put index_put_".split(),
     inplace: "addmm_ cumsum_ tril_ triu_ heaviside_ float_power_ fill_diagonal_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
-    random: "uniform_ normal_ bernoulli_ exponential_ random_".split(),
+    random: "multinomial uniform_ normal_ bernoulli_ exponential_ random_".split(),
     activations: "hardshrink prelu".split(),
 }
 

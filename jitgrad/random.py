@@ -214,6 +214,86 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     )
 
 
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Draw positions with probabilities in proportion to weights.
+
+    Parameters
+    ----------
+    input : Tensor
+        (n) or (m, n), floating point: weights, which need not add up to 1.
+    num_samples : int
+        How many are drawn from each row.
+    replacement : bool
+        Draw every one from all; otherwise none is drawn twice.
+    generator : Generator, optional
+        Where the random numbers come from.
+
+    Returns
+    -------
+    Tensor
+        (num_samples) or (m, num_samples), int64.
+
+    Raises
+    ------
+    RuntimeError
+        If the weights of a row are negative, infinite, NaN or all 0, or there are too few of them.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.multinomial(jitgrad.tensor([0.0, 2.0]), 3, replacement=True)
+    tensor([1, 1, 1])
+    """
+    kinds = (
+        ("input", input, "Tensor", hasattr(input, "dtype")),
+        ("num_samples", num_samples, "int", isinstance(num_samples, int)),
+    )
+    for place, (name, value, kind, fits) in enumerate(kinds, 1):
+        if not fits:
+            raise TypeError(
+                f"multinomial(): argument '{name}' (position {place}) must be {kind},"
+                f" not {type(value).__name__}"
+            )
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {input.dtype.letter}"
+        )
+    if input.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    weights = input.detach().numpy().astype(np.float64)
+    if not replacement and num_samples > weights.shape[-1]:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    if not ((weights >= 0) & (weights < np.inf)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    greatest = weights.max(-1, keepdims=True, initial=0.0)
+    if (greatest == 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    weights /= greatest  # sums stay finite
+    source = _source(generator)
+    if replacement:
+        steps = weights.cumsum(-1).reshape(-1, weights.shape[-1])
+        # Within the row's total even after rounding: a weight of 0 is never drawn.
+        at = source.random((len(steps), num_samples)) * steps[:, -1:]
+        rows = zip(steps, at, strict=True)
+        drawn = np.array([row.searchsorted(x, "right") for row, x in rows], np.int64)
+        drawn = drawn.reshape(*weights.shape[:-1], num_samples)
+    else:
+        # The first to arrive, at rates that are the weights.
+        rates = weights / source.exponential(size=weights.shape)
+        drawn = np.argsort(-rates, -1, kind="stable")[..., :num_samples]
+    return creation.from_numpy(np.ascontiguousarray(drawn))
+
+
 def _fill(self: Tensor, values: Any) -> Tensor:
     from jitgrad.ops.assigning import copy_
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,67 @@ def test_filling_in_place() -> None:
     assert (w >= 1).all()
     assert w.requires_grad
     assert jitgrad.rand(2, requires_grad=True).requires_grad
+
+
+def test_multinomial_draws_in_proportion(rng: np.random.Generator) -> None:
+    weights = np.array([[1.0, 0.0, 3.0, 4.0], [0.0, 0.0, 5.0, 0.0]])
+    for dtype in (jitgrad.float32, jitgrad.float64):
+        x = jitgrad.tensor(weights, dtype=dtype, requires_grad=True)
+        drawn = jitgrad.multinomial(x, 40_000, replacement=True)
+        assert drawn.shape == (2, 40_000)
+        assert drawn.dtype is jitgrad.int64
+        assert not drawn.requires_grad
+        counts = np.bincount(drawn[0].numpy(), minlength=4) / 40_000
+        np.testing.assert_allclose(counts, weights[0] / 8, atol=0.015)
+        assert counts[1] == 0
+        assert (drawn[1] == 2).all()
+    # Without replacement: each once; the first as above, and zeros come last.
+    rows = jitgrad.tensor(weights[0]).expand(20_000, 4).multinomial(4)
+    assert (rows.sort(-1).values == jitgrad.arange(4)).all()
+    assert (rows[:, 3] == 1).all()
+    first = np.bincount(rows[:, 0].numpy(), minlength=4) / 20_000
+    np.testing.assert_allclose(first, weights[0] / 8, atol=0.02)
+    second = np.bincount(rows[rows[:, 0] == 3][:, 1].numpy(), minlength=4)
+    np.testing.assert_allclose(second / second.sum(), [0.25, 0, 0.75, 0], atol=0.02)
+
+
+def test_multinomial_is_repeatable_and_takes_extremes() -> None:
+    w = jitgrad.rand(3, 5)
+    for replacement in (True, False):
+        a, b = (
+            jitgrad.multinomial(w, 4, replacement, generator=jitgrad.Generator().manual_seed(1))
+            for _ in range(2)
+        )
+        assert (a == b).all()
+    huge = jitgrad.tensor([1e308, 1e308, 0.0], dtype=jitgrad.float64)
+    assert set(huge.multinomial(100, True).tolist()) == {0, 1}
+    assert sorted(huge.multinomial(2).tolist()) == [0, 1]
+    assert jitgrad.multinomial(jitgrad.zeros(0, 3), 2).shape == (0, 2)
+    assert jitgrad.multinomial(jitgrad.tensor([7.0]), 3, True).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.multinomial(t.tensor([1.0, 0.0]), 3),
+        lambda t: t.multinomial(t.tensor([1.0, 0.0]), 0),
+        lambda t: t.multinomial(t.tensor([1, 0]), 1),
+        lambda t: t.multinomial(t.tensor([1.0, -1.0]), 1),
+        lambda t: t.multinomial(t.tensor([1.0, float("nan")]), 1),
+        lambda t: t.multinomial(t.tensor([1.0, float("inf")]), 1),
+        lambda t: t.multinomial(t.tensor([[1.0], [0.0]]), 1),
+        lambda t: t.multinomial(t.tensor([[1.0], [0.0]]), 2, True),
+        lambda t: t.multinomial(t.ones(1, 2, 3), 1),
+        lambda t: t.multinomial(t.tensor(1.0), 1),
+        lambda t: t.multinomial(t.zeros(2, 0), 1),
+        lambda t: t.multinomial([1.0, 2.0], 1),
+        lambda t: t.multinomial(t.ones(3), 2.0),
+    ],
+)
+def test_multinomial_refuses_what_pytorch_refuses(call: Any, torch: ModuleType) -> None:
+    found = []
+    for namespace in (jitgrad, torch):
+        with pytest.raises((RuntimeError, TypeError)) as error:
+            call(namespace)
+        found.append((error.type, str(error.value).splitlines()[0]))
+    assert found[0] == found[1]

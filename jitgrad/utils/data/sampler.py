@@ -157,24 +157,10 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        weights = self.weights.numpy()
-        if not (weights >= 0).all() or not weights.sum() < float("inf"):
-            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        if weights.sum() <= 0:
-            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-        if not self.replacement and self.num_samples > len(weights):
-            raise RuntimeError(
-                "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
-            )
-        if not self.replacement and self.num_samples > (weights > 0).sum():
-            raise RuntimeError(
-                "invalid multinomial distribution (with replacement=False, not enough non-negative"
-                " category to sample)"
-            )
-        source = (self.generator or random.default_generator).numpy
-        yield from source.choice(
-            len(weights), self.num_samples, self.replacement, weights / weights.sum()
-        ).tolist()
+        drawn = random.multinomial(
+            self.weights, self.num_samples, self.replacement, generator=self.generator
+        )
+        yield from drawn.tolist()
 
     def __len__(self) -> int:
         return self.num_samples
