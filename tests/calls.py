@@ -513,6 +513,42 @@ for _name, _space in {
 }.items():
     add(f"F.{_name}", lambda t, x, h=_space: h(t.nn.functional, x), f(1, 2, 3, 4))
 
+# ---------------------------------------------------------------- recurrent layers
+
+
+def _recurrent(
+    t: Any, kind: str, x: Any, weights: tuple[Any, ...], states: tuple[Any, ...], **options: Any
+) -> Any:
+    layer = getattr(t.nn, kind)(2, 3, **options)
+    names = [name for name, _ in layer.named_parameters()]
+    state = states if kind == "LSTM" else states[0]
+    y, last = t.func.functional_call(
+        layer, dict(zip(names, weights, strict=True)), (x, state), strict=True
+    )
+    return (y, *last) if kind == "LSTM" else (y, last)
+
+
+for _name, _gates in {"RNN": 1, "GRU": 3, "LSTM": 4}.items():
+    add(
+        f"nn.{_name}",
+        lambda t, x, h, c, *w, n=_name: _recurrent(t, n, x, w, (h, c)[: 1 + (n == "LSTM")]),
+        f(5, 2, 2),
+        f(1, 2, 3),
+        f(1, 2, 3, grad=_gates == 4),
+        f(3 * _gates, 2, low=-0.7, high=0.7),
+        f(3 * _gates, 3, low=-0.7, high=0.7),
+        f(3 * _gates),
+        f(3 * _gates),
+    )
+add(
+    "nn.RNN relu",
+    lambda t, x, h, *w: _recurrent(t, "RNN", x, w, (h,), nonlinearity="relu", bias=False),
+    f(2, 3, 2),
+    f(1, 3, 3),
+    f(3, 2, low=-0.7, high=0.7),
+    f(3, 3, low=-0.7, high=0.7),
+)
+
 import tests.calls_of_matrices  # noqa: E402
 import tests.calls_of_order  # noqa: E402 - adds its calls
 import tests.calls_of_shape  # noqa: E402, F401

@@ -20,7 +20,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.contexts import DONE
 from jitgrad.kernels import cache, loader
-from jitgrad.ops.table import OPS, VIEW, Op
+from jitgrad.ops.table import KERNEL, OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
 
 
@@ -205,13 +205,19 @@ def load_kernel(number: int, dtype: int, which: int) -> None:
         return [kernels_of(number, dtype, which)]
 
     own = own_kernels.get(number)
+    same = [which]
+    if which > 0 and op.family == KERNEL and not own:
+        # One kernel may serve several inputs.
+        same = [i + 1 for i, vjp in enumerate(op.vjps) if vjp == op.vjps[which - 1]]
+        which = same[0]
     address = own(which) if own else loaded(f"{op!r} {dtype} {which}", build)[0]
-    if which == 0:
-        table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
-    else:
-        table = header[col.H_BACKWARD]
-        index = (number * col.MAX_INPUTS + which - 1) * _N_DTYPES + dtype
-    ctypes.c_int64.from_address(int(table) + index * 8).value = address
+    for which in same:
+        if which == 0:
+            table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
+        else:
+            table = header[col.H_BACKWARD]
+            index = (number * col.MAX_INPUTS + which - 1) * _N_DTYPES + dtype
+        ctypes.c_int64.from_address(int(table) + index * 8).value = address
 
 
 _mode = threading.local()

@@ -161,6 +161,47 @@ def product_tile(dtype: int) -> Any:
     return tile
 
 
+def row_tile(dtype: int, rows: int, columns: int) -> Any:
+    """Jitted ``c[r, j] = sum over k of a[r, k] * b[k, j]``: ``tile(a, rise, b, n, c, step)`` with n terms.
+
+    r counts ``rows``, which lie ``rise`` bytes apart in a and ``step`` in c; j counts ``columns`` vectors,
+    contiguous in b as in c.
+    """
+
+    @intrinsic
+    def tile(typingctx: Any, a: Any, rise: Any, b: Any, n: Any, c: Any, step: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            code = _Code(builder, dtype)
+            a, rise, b, n, c, step = args
+            v, size = code.lanes, code.size
+            below = [builder.mul(rise, code.word(r)) for r in range(rows)]
+            sums = [ir.Constant(code.vector, None)] * (rows * columns)
+
+            def body(values: list[ir.Value]) -> list[ir.Value]:
+                at, bt, *totals = values
+                across = [code.load(bt, j * v) for j in range(columns)]
+                new = []
+                for r in range(rows):
+                    one = code.everywhere(builder.add(at, below[r]))
+                    for j in range(columns):
+                        new.append(code.multiply_add(one, across[j], totals[r * columns + j]))
+                at = builder.add(at, code.word(size))
+                bt = builder.add(bt, code.word(columns * v * size))
+                return [at, bt, *new]
+
+            _, _, *sums = code.loop(n, [a, b, *sums], body)
+            for r in range(rows):
+                row = builder.add(c, builder.mul(step, code.word(r)))
+                for j in range(columns):
+                    code.store(sums[r * columns + j], row, j * v)
+            return ir.Constant(_WORD, 0)
+
+        word = types.int64
+        return word(*[word] * 6), codegen
+
+    return tile
+
+
 def tap_tile(dtype: int, span: int) -> Any:
     """Jitted ``c[t, j] += sum over p of x[p + tap[t]] * g[p, j]`` over lines of points:
     ``tile(x, taps, skip, g, lines, points, c)``.

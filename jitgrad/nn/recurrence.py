@@ -1,74 +1,41 @@
-"""One step of each recurrent cell, and a layer of them over a packed sequence."""
+"""A recurrent layer in one direction: as one op where there is one, else composed of ops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
+from jitgrad.dtypes import float32, float64
 from jitgrad.nn.functional import linear
-from jitgrad.ops.cells import GRU_CANDIDATE, GRU_HIDDEN, LSTM_CELL, LSTM_HIDDEN
-from jitgrad.ops.joining import cat
-from jitgrad.ops.products import addmm
-from jitgrad.ops.record import pointwise
+from jitgrad.ops import recurrence
+from jitgrad.ops.cells import State, lstm_step, walk
 from jitgrad.tensor import Tensor
 
-#: A state: the hidden state, for an LSTM the cell as well.
-State = tuple[Tensor, ...]
-#: From what a step gets from the input, and the state, to the new state.
-Step = Callable[[Tensor, State], State]
-
-
-def lstm_step(w_hh: Tensor, w_hr: Tensor | None) -> Step:
-    """A step of an LSTM: gates in the order input, forget, candidate, output."""
-    n = w_hh.shape[0] // 4
-    transposed = w_hh.t()
-
-    def step(given: Tensor, state: State) -> State:
-        gates = addmm(given, state[0], transposed)
-        i, f, u, o = (gates.narrow(1, k * n, n) for k in range(4))
-        cell = pointwise(LSTM_CELL, i, f, u, state[1])
-        hidden = pointwise(LSTM_HIDDEN, o, cell)
-        return (hidden if w_hr is None else linear(hidden, w_hr)), cell
-
-    return step
-
-
-def gru_step(w_hh: Tensor, b_hh: Tensor | None) -> Step:
-    """A step of a GRU: gates in the order reset, update, candidate."""
-    n = w_hh.shape[0] // 3
-
-    def step(given: Tensor, state: State) -> State:
-        (h,) = state
-        own = linear(h, w_hh, b_hh)
-        gates = given.narrow(1, 0, 2 * n) + own.narrow(1, 0, 2 * n)
-        reset, update = gates.narrow(1, 0, n), gates.narrow(1, n, n)
-        new = pointwise(GRU_CANDIDATE, given.narrow(1, 2 * n, n), reset, own.narrow(1, 2 * n, n))
-        return (pointwise(GRU_HIDDEN, update, new, h),)
-
-    return step
-
-
-def rnn_step(w_hh: Tensor, nonlinearity: str) -> Step:
-    """A step of a plain recurrent net with tanh or relu."""
-    transposed = w_hh.t()
-
-    def step(given: Tensor, state: State) -> State:
-        x = addmm(given, state[0], transposed)
-        return (x.tanh() if nonlinearity == "tanh" else x.relu(),)
-
-    return step
+_LAYERS = {
+    "LSTM": recurrence.LSTM,
+    "GRU": recurrence.GRU,
+    "RNN_TANH": recurrence.RNN_TANH,
+    "RNN_RELU": recurrence.RNN_RELU,
+}
 
 
 def run(
-    step: Step, given: Tensor, batch_sizes: Sequence[int], first: State, reverse: bool
+    mode: str,
+    weights: Mapping[str, Tensor],
+    data: Tensor,
+    batch_sizes: Sequence[int],
+    first: State,
+    reverse: bool,
 ) -> tuple[Tensor, State]:
     """A layer in one direction over a packed sequence.
 
     Parameters
     ----------
-    step : callable
-        The cell.
-    given : Tensor
-        (sum of batch_sizes, ...): what the steps get from the input.
+    mode : {"LSTM", "GRU", "RNN_TANH", "RNN_RELU"}
+        The kind of cell.
+    weights : mapping
+        ``weight_ih``, ``weight_hh``, perhaps ``bias_ih`` and ``bias_hh``, and ``weight_hr``.
+    data : Tensor
+        (sum of batch_sizes, inputs).
     batch_sizes : sequence of int
         How many sequences have each time step; none increases.
     first : tuple of Tensor
@@ -83,29 +50,16 @@ def run(
     tuple of Tensor
         (batch, ...): the state of each sequence after its last step.
     """
-    parts = given.split(list(batch_sizes))
-    found: list[Tensor] = []
-    if reverse:
-        state = tuple(s.narrow(0, 0, batch_sizes[-1]) for s in first)
-        for part in reversed(parts):
-            n, more = state[0].shape[0], part.shape[0]
-            if more > n:
-                # Sequences that end here begin here.
-                begun = (s.narrow(0, n, more - n) for s in first)
-                state = tuple(cat([s, b]) for s, b in zip(state, begun, strict=True))
-            state = step(part, state)
-            found.append(state[0])
-        return cat(found[::-1]), state
-    state = first
-    ended: list[State] = []
-    for part in parts:
-        n, left = state[0].shape[0], part.shape[0]
-        if left < n:
-            ended.append(tuple(s.narrow(0, left, n - left) for s in state))
-            state = tuple(s.narrow(0, 0, left) for s in state)
-        state = step(part, state)
-        found.append(state[0])
-    if ended:
-        whole: list[State] = [state, *ended[::-1]]
-        state = tuple(cat([s[k] for s in whole]) for k in range(len(state)))
-    return cat(found), state
+    layer, w_hh = _LAYERS[mode], weights["weight_hh"]
+    own, bias = weights.get("bias_hh"), weights.get("bias_ih")
+    # A GRU's other bias is inside what the reset gate scales.
+    if mode != "GRU":
+        bias = None if bias is None or own is None else bias + own
+        own = None
+    given = linear(data, weights["weight_ih"], bias)
+    # The one place where the way is chosen: the op has no projections and two dtypes.
+    if "weight_hr" in weights:
+        return walk(lstm_step(w_hh, weights["weight_hr"]), given, batch_sizes, first, reverse)
+    if data.dtype not in (float32, float64):
+        return walk(layer.step(w_hh, own), given, batch_sizes, first, reverse)
+    return recurrence.run(layer, given, w_hh, own, first, batch_sizes, reverse)

@@ -12,8 +12,9 @@ from jitgrad.nn import functional as F
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter
-from jitgrad.nn.recurrence import State, Step, gru_step, lstm_step, rnn_step, run
+from jitgrad.nn.recurrence import run
 from jitgrad.nn.utils.rnn import PackedSequence
+from jitgrad.ops.cells import State
 from jitgrad.ops.joining import cat, stack
 from jitgrad.tensor import Tensor
 
@@ -107,15 +108,6 @@ class RNNBase(Module):
         return ", ".join(parts)
 
     # ------------------------------------------------------------ the way through
-    def _step(self, weights: dict[str, Tensor]) -> Step:
-        """The cell of one layer and direction."""
-        raise NotImplementedError
-
-    def _given(self, data: Tensor, weights: dict[str, Tensor]) -> Tensor:
-        """What the steps get from the input, for all of them at once, with both biases."""
-        bias = weights["bias_ih"] + weights["bias_hh"] if self.bias else None
-        return F.linear(data, weights["weight_ih"], bias)
-
     def _through(self, data: Tensor, batch_sizes: list[int], first: State) -> tuple[Tensor, State]:
         """All layers over a packed sequence; states are (layers * directions, batch, ...)."""
         directions = 2 if self.bidirectional else 1
@@ -126,13 +118,8 @@ class RNNBase(Module):
                 k = layer * directions + direction
                 names = self._all_weights[k]
                 weights = {name.partition("_l")[0]: getattr(self, name) for name in names}
-                found, state = run(
-                    self._step(weights),
-                    self._given(data, weights),
-                    batch_sizes,
-                    tuple(s[k] for s in first),
-                    direction == 1,
-                )
+                state = tuple(s[k] for s in first)
+                found, state = run(self.mode, weights, data, batch_sizes, state, direction == 1)
                 outputs.append(found)
                 last.append(state)
             data = outputs[0] if directions == 1 else cat(outputs, 1)
@@ -177,8 +164,8 @@ class RNNBase(Module):
         if time == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         first = self._first(hx, n, data, None)
-        found, last = self._through(data.reshape(time * n, -1), [n] * time, first)
-        found = found.reshape(time, n, -1)
+        found, last = self._through(data.reshape(time * n, self.input_size), [n] * time, first)
+        found = found.reshape(time, n, found.shape[-1])
         if not batched:
             return found.squeeze(1), tuple(s.squeeze(1) for s in last)
         return (found.transpose(0, 1) if self.batch_first else found), last
@@ -275,9 +262,6 @@ class RNN(RNNBase):
         super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
         self.nonlinearity = nonlinearity
 
-    def _step(self, weights: dict[str, Tensor]) -> Step:
-        return rnn_step(weights["weight_hh"], self.nonlinearity)
-
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """The outputs and the last hidden state.
 
@@ -308,13 +292,6 @@ class GRU(RNNBase):
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__("GRU", *args, **kwargs)
 
-    def _step(self, weights: dict[str, Tensor]) -> Step:
-        return gru_step(weights["weight_hh"], weights.get("bias_hh"))
-
-    def _given(self, data: Tensor, weights: dict[str, Tensor]) -> Tensor:
-        # The other bias is inside what the reset gate scales.
-        return F.linear(data, weights["weight_ih"], weights.get("bias_ih"))
-
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """The outputs and the last hidden state, as of `RNN`."""
         output, last = self._run(input, None if hx is None else (hx,))
@@ -340,9 +317,6 @@ class LSTM(RNNBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("LSTM", *args, **kwargs)
-
-    def _step(self, weights: dict[str, Tensor]) -> Step:
-        return lstm_step(weights["weight_hh"], weights.get("weight_hr"))
 
     def forward(
         self, input: Any, hx: tuple[Tensor, Tensor] | None = None
@@ -408,13 +382,13 @@ class RNNCellBase(Module):
             text += f", nonlinearity={self.nonlinearity}"
         return text
 
-    def _run(self, step: Step, given: Tensor, input: Tensor, states: State | None) -> State:
+    def _run(self, mode: str, input: Tensor, states: State | None) -> State:
         n = self.hidden_size
         if states is None:
             states = (zeros(*input.shape[:-1], n, dtype=input.dtype),) * (
                 2 if self._chunks == 4 else 1
             )
-        rows = given.reshape(-1, given.shape[-1])
+        rows = input.reshape(-1, self.input_size)
         for i, s in enumerate(states):
             size = s.shape[0] if s.ndim == 2 else 1
             if size != rows.shape[0]:
@@ -425,7 +399,9 @@ class RNNCellBase(Module):
                 raise RuntimeError(
                     f"hidden{i} has inconsistent hidden_size: got {s.shape[-1]}, expected {n}"
                 )
-        found = step(rows, tuple(s.reshape(-1, n) for s in states))
+        weights = {name: w for name, w in self._parameters.items() if w is not None}
+        first = tuple(s.reshape(-1, n) for s in states)
+        _, found = run(mode, weights, rows, [rows.shape[0]], first, False)
         return found if input.ndim == 2 else tuple(s.squeeze(0) for s in found)
 
     def _check(self, input: Tensor, states: State | None) -> None:
@@ -444,9 +420,6 @@ class RNNCellBase(Module):
                 f"input has inconsistent input_size: got {input.shape[-1]} expected"
                 f" {self.input_size}"
             )
-
-    def _both(self) -> Any:
-        return self.bias_ih + self.bias_hh if self.bias else None
 
 
 class RNNCell(RNNCellBase):
@@ -472,8 +445,7 @@ class RNNCell(RNNCellBase):
         self._check(input, states)
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        given = F.linear(input, self.weight_ih, self._both())
-        return self._run(rnn_step(self.weight_hh, self.nonlinearity), given, input, states)[0]
+        return self._run(f"RNN_{self.nonlinearity.upper()}", input, states)[0]
 
 
 class LSTMCell(RNNCellBase):
@@ -487,8 +459,7 @@ class LSTMCell(RNNCellBase):
         """(B, input_size) and a state of two (B, hidden_size) to the new state; or without B."""
         states = None if hx is None else tuple(hx)
         self._check(input, states)
-        given = F.linear(input, self.weight_ih, self._both())
-        h, c = self._run(lstm_step(self.weight_hh, None), given, input, states)
+        h, c = self._run("LSTM", input, states)
         return h, c
 
 
@@ -501,8 +472,7 @@ class GRUCell(RNNCellBase):
         """(B, input_size) and (B, hidden_size) to (B, hidden_size); or without B."""
         states = None if hx is None else (hx,)
         self._check(input, states)
-        given = F.linear(input, self.weight_ih, self.bias_ih)
-        return self._run(gru_step(self.weight_hh, self.bias_hh), given, input, states)[0]
+        return self._run("GRU", input, states)[0]
 
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]

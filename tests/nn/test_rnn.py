@@ -100,6 +100,133 @@ def test_packed_sequences(torch: ModuleType, kind: str, sort: bool, bidirectiona
     check(torch, lambda T: _packed(T, modules[T.__name__], kind, sort, bidirectional), rtol=1e-9)
 
 
+# ---------------------------------------------------------------- the kernels
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tiles_and_their_edges(torch: ModuleType, kind: str, dtype: str, threads: int) -> None:
+    # 17 sequences are two tiles and one more; gates and units end within a vector.
+    jitgrad.set_num_threads(threads)
+    same_module(
+        torch,
+        lambda T: getattr(T.nn, kind)(5, 37, bidirectional=True),
+        normal(6, 17, 5),
+        dtype=dtype,
+        rtol=1e-9 if dtype == "float64" else 2e-4,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_few_steps(torch: ModuleType, kind: str, steps: int) -> None:
+    same_module(
+        torch,
+        lambda T: getattr(T.nn, kind)(5, 20),
+        normal(steps, 9, 5),
+        dtype="float64",
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_sequences_of_many_lengths(torch: ModuleType, kind: str) -> None:
+    jitgrad.set_num_threads(2)
+    modules = {T.__name__: getattr(T.nn, kind)(3, 18, bidirectional=True) for T in (jitgrad, torch)}
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+    lengths = [9, 9, 8, 8, 7, 6, 6, 6, 5, 4, 3, 3, 2, 2, 1, 1, 1, 1, 1]
+
+    def program(T: Any) -> Any:
+        x = T.tensor(normal(9, len(lengths), 3).astype(np.float32)).requires_grad_()
+        m = modules[T.__name__]
+        y, state = m(T.nn.utils.rnn.pack_padded_sequence(x, lengths))
+        states = state if kind == "LSTM" else (state,)
+        ((y.data * T.cos(y.data * 9)).sum() + sum((s * s).sum() for s in states)).backward()
+        return [y.data, list(states), x.grad, [p.grad for p in m.parameters()]]
+
+    check(torch, program, rtol=3e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wanted", ["weight_ih", "weight_hh", "bias_hh", "start"])
+def test_some_gradients_alone(torch: ModuleType, kind: str, wanted: str) -> None:
+    modules = {T.__name__: getattr(T.nn, kind)(3, 4).double() for T in (jitgrad, torch)}
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+
+    def program(T: Any) -> Any:
+        m = modules[T.__name__]
+        for name, p in m.named_parameters():
+            p.requires_grad_(name.startswith(wanted))
+        h = T.tensor(normal(1, 2, 4)).requires_grad_(wanted == "start")
+        y, _ = m(T.tensor(normal(5, 2, 3)), (h, h * 2) if kind == "LSTM" else h)
+        (y * y).sum().backward()
+        return [h.grad, [p.grad for p in m.parameters()]]
+
+    check(torch, program, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_that_is_kept_and_one_that_is_not(torch: ModuleType, kind: str) -> None:
+    m = getattr(jitgrad.nn, kind)(3, 4)
+    y = m(jitgrad.tensor(normal(5, 2, 3).astype(np.float32)))[0].sum()
+    y.backward(retain_graph=True)
+    first = [p.grad.clone() for p in m.parameters()]
+    y.backward()
+    for p, g in zip(m.parameters(), first, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), 2 * g.numpy(), rtol=1e-6)
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+
+
+def test_the_output_may_be_changed_in_place(torch: ModuleType) -> None:
+    modules = {T.__name__: T.nn.GRU(3, 4).double() for T in (jitgrad, torch)}
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+
+    def program(T: Any) -> Any:
+        m = modules[T.__name__]
+        y, h = m(T.tensor(normal(5, 2, 3)))
+        y.mul_(2).relu_()
+        (y * y).sum().backward()
+        return [y, h, [p.grad for p in m.parameters()]]
+
+    check(torch, program, rtol=1e-9)
+
+
+def test_infinite_and_missing_numbers_pass_through(torch: ModuleType) -> None:
+    x = normal(5, 3, 3)
+    x[1, 0, 0], x[2, 1, 1] = np.nan, np.inf
+    for nonlinearity in ("tanh", "relu"):
+        same_module(torch, lambda T, n=nonlinearity: T.nn.RNN(3, 4, nonlinearity=n), x)
+    for kind in ("GRU", "LSTM"):
+        same_module(torch, lambda T, k=kind: getattr(T.nn, k)(3, 4).double(), x, dtype="float64")
+
+
+def test_no_sequences(torch: ModuleType) -> None:
+    for kind in KINDS:
+        m = getattr(jitgrad.nn, kind)(3, 4)
+        y, _ = m(jitgrad.zeros(5, 0, 3))
+        assert y.shape == (5, 0, 4)
+        y.sum().backward()
+        assert all((p.grad == 0).all() for p in m.parameters())
+
+
+def test_training_steps_leak_nothing() -> None:
+    m = jitgrad.nn.GRU(3, 4, 2, bidirectional=True)
+    x = jitgrad.ones(5, 2, 3)
+
+    def step() -> None:
+        m.zero_grad()
+        m(x)[0].sum().backward()
+
+    step()
+    step()
+    before = jitgrad.memory_stats()
+    for _ in range(20):
+        step()
+    after = jitgrad.memory_stats()
+    for name in ("live_rows", "live_storages", "live_bytes"):
+        assert after[name] == before[name]
+
+
 @pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
 @pytest.mark.parametrize("shape", [(2, 3), (3,)])
 @pytest.mark.parametrize("bias", [True, False])
