@@ -1,23 +1,24 @@
-"""asv: one op on many elements, forward and backward."""
+"""asv: one op, forward and backward, by size and dtype."""
 
 from __future__ import annotations
 
-import jitgrad
-from jitgrad.bench.cases import C_OPS, C_SIZES, CASES
+from jitgrad.bench import operations
+
+from .prepared import Prepared
+
+OPS = "exp relu tanh sum mean var softmax logsumexp mm".split()
 
 
-class Op:
-    """Pointwise ops on a flat array, reductions on the rows of a square one."""
+class Op(Prepared):
+    """Pointwise ops, reductions of rows and a matrix product, on a square array."""
 
-    params = (list(C_OPS), list(C_SIZES))
-    param_names = ("op", "elements")
+    params = (OPS, [2**10, 2**14, 2**18], ["float32", "float64"])
+    param_names = ("op", "elements", "dtype")
 
-    def setup(self, op: str, elements: int) -> None:
-        """Prepare the op, compile it and fault its memory in."""
-        jitgrad.set_num_threads(1)
-        self.run = CASES[f"C_{op}_{C_SIZES[elements]}"].setup(jitgrad).run
-        self.run()
+    def setup(self, op: str, elements: int, dtype: str) -> None:
+        """Prepare the op."""
+        self.prepare(operations.case(op, "both", elements, dtype, "contiguous"))
 
-    def time_forward_backward(self, op: str, elements: int) -> None:
+    def time_forward_backward(self, op: str, elements: int, dtype: str) -> None:
         """Time forward and backward."""
         self.run()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import jitgrad
 from jitgrad.bench.cases import CASES
 
+from .prepared import Prepared
 
-class Step:
+
+class Step(Prepared):
     """The update alone; gradients are there."""
 
     params = ([name for name in CASES if name.startswith("E_")],)
     param_names = ("case",)
 
     def setup(self, case: str) -> None:
-        """Prepare the step, compile what it needs and make the state."""
-        jitgrad.set_num_threads(1)
-        self.run = CASES[case].setup(jitgrad).run
-        self.run()
+        """Prepare the step."""
+        self.prepare(CASES[case])
 
     def time_step(self, case: str) -> None:
         """Time one step."""

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import time
 
-import jitgrad
 from jitgrad.bench.cases import A5_NAMES, CASES
 
+from .prepared import Prepared
 
-class Small:
+
+class Small(Prepared):
     """Graphs on four elements, built and walked back."""
 
     params = (["A1", "A2"],)
     param_names = ("case",)
 
     def setup(self, case: str) -> None:
-        """Prepare the work and compile what it needs."""
-        jitgrad.set_num_threads(1)
-        self.run = CASES[case].setup(jitgrad).run
-        self.run()
+        """Prepare the work."""
+        self.prepare(CASES[case])
 
     def time_step(self, case: str) -> None:
         """Time forward and backward."""
         self.run()
 
 
-class Deep:
+class Deep(Prepared):
     """Backward through a chain of nodes."""
 
     params = (list(A5_NAMES),)
     param_names = ("nodes",)
-    unit = "ns"
-    timeout = 300
 
     def setup(self, nodes: int) -> None:
         """Build the chain and walk it once."""
-        jitgrad.set_num_threads(1)
-        self.run = CASES[A5_NAMES[nodes]].setup(jitgrad).run
-        self.run()
+        self.prepare(CASES[A5_NAMES[nodes]])
 
     def track_backward_per_node(self, nodes: int) -> float:
         """Return the nanoseconds per node, the best of some walks."""
@@ -47,3 +42,5 @@ class Deep:
             self.run()
             best = min(best, time.perf_counter() - begin)
         return 1e9 * best / nodes
+
+    track_backward_per_node.unit = "ns"  # type: ignore[attr-defined]

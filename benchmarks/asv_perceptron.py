@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import jitgrad
 from jitgrad.bench.cases import CASES
 
+from .prepared import Prepared
 
-class Step:
+
+class Step(Prepared):
     """Forward, cross-entropy, backward and the momentum update."""
 
     params = (["B1", "B2"],)
     param_names = ("case",)
 
     def setup(self, case: str) -> None:
-        """Prepare the step and compile what it needs."""
-        jitgrad.set_num_threads(1)
-        self.run = CASES[case].setup(jitgrad).run
-        self.run()
+        """Prepare the step."""
+        self.prepare(CASES[case])
 
     def time_step(self, case: str) -> None:
         """Time one step."""

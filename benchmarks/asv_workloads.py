@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import jitgrad
 from jitgrad.bench.workloads import WORKLOADS
 
+from .prepared import Prepared
 
-class Workload:
+
+class Workload(Prepared):
     """One run of a program, gradients and all."""
 
     params = (list(WORKLOADS),)
     param_names = ("workload",)
 
     def setup(self, workload: str) -> None:
-        """Prepare the program and compile what it needs."""
-        jitgrad.set_num_threads(1)
-        self.run = WORKLOADS[workload].setup(jitgrad).run
-        self.run()
+        """Prepare the program."""
+        self.prepare(WORKLOADS[workload])
 
     def time_run(self, workload: str) -> None:
         """Time one run."""
+        self.run()
+
+    def peakmem_run(self, workload: str) -> None:
+        """Measure the process's greatest memory, Python and the library included."""
         self.run()

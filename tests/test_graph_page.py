@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,7 @@ import numpy as np
 import pytest
 
 import jitgrad
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tests.browsing import chromium
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +20,8 @@ def browser(required: Any) -> Iterator[Any]:
     """Give a headless Chromium; a machine without one skips, but fails in CI."""
     required("pygraphviz")
     playwright = required("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        why = f"no browser on this machine (looked for {', '.join(BROWSERS)})"
-        if os.environ.get("CI"):
-            pytest.fail(f"{why}: CI must install chromium")
-        pytest.skip(why)
-    # Chromium's sandbox does not start as root.
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with playwright.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=path, args=["--no-sandbox"] * root)
+    with chromium(playwright) as found:
         yield found
-        found.close()
 
 
 class Page:
