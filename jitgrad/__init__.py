@@ -66,11 +66,15 @@ from jitgrad.creation import (
 )
 from jitgrad.devices import device
 from jitgrad.dtypes import (
+    bfloat16,
     bool,  # noqa: A004
     can_cast,
     dtype,
+    finfo,
+    float16,
     float32,
     float64,
+    iinfo,
     int8,
     int16,
     int32,
@@ -115,6 +119,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 float = float32
 double = float64
+half = float16
 short = int16
 int = int32
 long = int64

@@ -14,6 +14,7 @@ from jitgrad import dtypes, errors
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, header
 from jitgrad.dtypes import dtype as DType  # noqa: N812
+from jitgrad.ops.operands import copy_into
 from jitgrad.ops.reductions import default_dtype
 
 if TYPE_CHECKING:
@@ -95,9 +96,23 @@ def empty(
 
 def _filled(sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool) -> Tensor:
     made = _new(sizes, dtype)
-    if made.numel():
+    if made.dtype is dtypes.bfloat16:
+        _store(made, value)
+    elif made.numel():
         made._array().fill(value)
     return _finish(made, requires_grad)
+
+
+def _store(made: Tensor, values: Any) -> Tensor:
+    """Give a new tensor the elements of an array, or a number; returns it."""
+    if made.dtype is dtypes.bfloat16:
+        # NumPy has no such dtype: by way of float32.
+        single = _new(made.shape, dtypes.float32)
+        copy_into(made, _store(single, values))
+    elif made.numel():
+        with np.errstate(all="ignore"):
+            np.copyto(made._array(), values, casting="unsafe")
+    return made
 
 
 def zeros(
@@ -155,8 +170,7 @@ def eye(
     """The identity matrix, (n, m or n)."""
     _on_cpu(device)
     made = zeros(n, n if m is None else m, dtype=dtype)
-    np.fill_diagonal(made._array(), 1)
-    return _finish(made, requires_grad)
+    return _finish(made.fill_diagonal_(1), requires_grad)
 
 
 def arange(
@@ -198,10 +212,7 @@ def arange(
     dtype = dtypes.of(dtype)
     exact = np.float64 if dtype.is_floating_point else np.int64
     values = start + np.arange(count, dtype=exact) * step
-    made = _new((count,), dtype)
-    if count:
-        made._array()[...] = values
-    return _finish(made, requires_grad)
+    return _finish(_store(_new((count,), dtype), values), requires_grad)
 
 
 def linspace(
@@ -218,9 +229,7 @@ def linspace(
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     made = _new((steps,), dtype or default_dtype())
-    if steps:
-        made._array()[...] = np.linspace(float(start), float(end), steps)
-    return _finish(made, requires_grad)
+    return _finish(_store(made, np.linspace(float(start), float(end), steps)), requires_grad)
 
 
 def logspace(
@@ -238,9 +247,8 @@ def logspace(
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     made = _new((steps,), dtype or default_dtype())
-    if steps:
-        made._array()[...] = np.logspace(float(start), float(end), steps, base=base)
-    return _finish(made, requires_grad)
+    values = np.logspace(float(start), float(end), steps, base=base)
+    return _finish(_store(made, values), requires_grad)
 
 
 # ---------------------------------------------------------------- like another
@@ -354,11 +362,7 @@ def _copy(data: Any, dtype: DType | None) -> Tensor:
     array = _to_array(data)
     if dtype is None:
         dtype = _dtype_of(data, array)
-    made = _new(array.shape, dtype)
-    if array.size:
-        with np.errstate(all="ignore"):
-            np.copyto(made._array(), array, casting="unsafe")
-    return made
+    return _store(_new(array.shape, dtype), array)
 
 
 def _to_array(data: Any) -> np.ndarray[Any, Any]:
@@ -464,6 +468,14 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
         *ndarray.shape,
         *strides,
     )
+
+
+def of_bits(array: np.ndarray[Any, Any]) -> Tensor:
+    """A bfloat16 tensor with a copy of its bits, an array of uint16."""
+    made = _new(array.shape, dtypes.bfloat16)
+    if array.size:
+        made._memory()[...] = array
+    return made
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:

@@ -27,10 +27,11 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
     def __init__(self, code: int, name: str, numpy_type: Any, letter: str) -> None:
         self.code = code
         self.name = name
+        #: What NumPy reads the memory as; it has no bfloat16, whose bits are integers to it.
         self.numpy = np.dtype(numpy_type)
         self.itemsize = self.numpy.itemsize
-        self.is_floating_point = self.numpy.kind == "f"
-        self.is_signed = self.numpy.kind in "fi"
+        self.is_floating_point = code >= FIRST_FLOAT
+        self.is_signed = self.is_floating_point or self.numpy.kind == "i"
         #: What PyTorch calls a tensor of it in messages ("torch.FloatTensor", "Float").
         self.letter = letter
 
@@ -42,7 +43,10 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
 
 
 _python_bool = bool
-# The codes are what the arena's dtype column holds; a float's code is above every integer's.
+# The codes are what the arena's dtype column holds; a float's code is above every integer's, and what is
+# only stored and converted, but never computed in, comes last.
+FIRST_FLOAT = 6
+FIRST_HALF = 8
 bool = dtype(0, "bool", np.bool_, "Bool")
 uint8 = dtype(1, "uint8", np.uint8, "Byte")
 int8 = dtype(2, "int8", np.int8, "Char")
@@ -51,13 +55,21 @@ int32 = dtype(4, "int32", np.int32, "Int")
 int64 = dtype(5, "int64", np.int64, "Long")
 float32 = dtype(6, "float32", np.float32, "Float")
 float64 = dtype(7, "float64", np.float64, "Double")
+float16 = dtype(8, "float16", np.float16, "Half")
+bfloat16 = dtype(9, "bfloat16", np.uint16, "BFloat16")
 
-ALL = (bool, uint8, int8, int16, int32, int64, float32, float64)
-FIRST_FLOAT = float32.code
-ALIASES = {"float": float32, "double": float64, "short": int16, "int": int32, "long": int64}
+ALL = (bool, uint8, int8, int16, int32, int64, float32, float64, float16, bfloat16)
+ALIASES = {
+    "float": float32,
+    "double": float64,
+    "half": float16,
+    "short": int16,
+    "int": int32,
+    "long": int64,
+}
 
 _BY_NAME = {d.name: d for d in ALL}
-_BY_NUMPY = {d.numpy: d for d in ALL}
+_BY_NUMPY = {d.numpy: d for d in ALL if d is not bfloat16}
 
 
 def by_name(name: str) -> dtype:
@@ -90,11 +102,11 @@ def from_numpy(numpy_type: np.dtype[Any]) -> dtype:
     Raises
     ------
     TypeError
-        If there is none (complex, float16, strings, objects, ...).
+        If there is none (complex, uint16, strings, objects, ...).
     """
     found = _BY_NUMPY.get(numpy_type.newbyteorder("=")) if numpy_type.kind in "buif" else None
     if found is None:
-        names = ", ".join(d.name for d in reversed(ALL))
+        names = ", ".join(d.name for d in reversed(list(_BY_NUMPY.values())))
         raise TypeError(
             f"can't convert np.ndarray of type {numpy_type}. The only supported types are: {names}."
         )
@@ -110,7 +122,9 @@ def _promote(a: int, b: int) -> int:
         return a if _category(a) > _category(b) else b
     if {a, b} == {uint8.code, int8.code}:
         return int16.code
-    return max(a, b)
+    if max(a, b) < FIRST_HALF:
+        return max(a, b)
+    return a if a == b else float64.code if float64.code in (a, b) else min(a, b, float32.code)
 
 
 #: ``PROMOTION[a][b]``: the code of the smallest dtype that holds both, as PyTorch defines it.
@@ -127,6 +141,83 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     jitgrad.int16
     """
     return ALL[PROMOTION[type1.code][type2.code]]
+
+
+class finfo:  # noqa: N801 - PyTorch's name
+    """The limits of a floating-point dtype (the default one if none is given).
+
+    Attributes
+    ----------
+    bits : int
+    eps, max, min, tiny, smallest_normal, resolution : float
+    dtype : str
+
+    Raises
+    ------
+    TypeError
+        For any other dtype.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.finfo(jitgrad.float16).max, jitgrad.finfo(jitgrad.bfloat16).eps
+    (65504.0, 0.0078125)
+    """
+
+    def __init__(self, type: dtype | None = None) -> None:
+        if type is None:
+            from jitgrad.ops.reductions import default_dtype
+
+            type = default_dtype()
+        if not isinstance(type, dtype) or not type.is_floating_point:
+            raise TypeError(
+                f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle {type}"
+            )
+        self.dtype = type.name
+        self.bits = 8 * type.itemsize
+        single = type is bfloat16
+        limits = np.finfo(np.float32 if single else type.numpy)
+        self.eps = 2.0**-7 if single else float(limits.eps)
+        self.max = (2 - self.eps) * 2.0**127 if single else float(limits.max)
+        self.min = -self.max
+        self.tiny = self.smallest_normal = float(limits.tiny)
+        self.resolution = 0.01 if single else float(f"1e-{limits.precision}")
+
+    def __repr__(self) -> str:
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g},"
+            f" eps={self.eps:g}, smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g},"
+            f" dtype={self.dtype})"
+        )
+
+
+class iinfo:  # noqa: N801 - PyTorch's name
+    """The limits of an integer dtype: ``bits``, ``min``, ``max``, ``dtype``.
+
+    Raises
+    ------
+    TypeError
+        For any other dtype.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.iinfo(jitgrad.int8).max
+    127
+    """
+
+    def __init__(self, type: dtype) -> None:
+        if not isinstance(type, dtype) or type.is_floating_point or type is bool:
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type. Use torch.finfo to handle {type}"
+            )
+        self.dtype = type.name
+        self.bits = 8 * type.itemsize
+        limits = np.iinfo(type.numpy)
+        self.min, self.max = int(limits.min), int(limits.max)
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
 
 def can_cast(from_: dtype, to: dtype) -> Any:

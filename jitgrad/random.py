@@ -104,6 +104,11 @@ def _float(dtype: DType | None, name: str) -> DType:
     return dtype
 
 
+def _drawn(dtype: DType) -> DType:
+    """The dtype in which numbers of a floating-point dtype are drawn."""
+    return dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
+
+
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -112,9 +117,11 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    made = creation.empty(*size, dtype=_float(dtype, "rand"), device=device)
+    wanted = _float(dtype, "rand")
+    made = creation.empty(*size, dtype=_drawn(wanted), device=device)
     memory = made._array()
     _source(generator).random(dtype=memory.dtype, out=memory)
+    made = made.to(wanted)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -126,9 +133,11 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers."""
-    made = creation.empty(*size, dtype=_float(dtype, "randn"), device=device)
+    wanted = _float(dtype, "randn")
+    made = creation.empty(*size, dtype=_drawn(wanted), device=device)
     memory = made._array()
     _source(generator).standard_normal(dtype=memory.dtype, out=memory)
+    made = made.to(wanted)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -156,7 +165,7 @@ def randint(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
         )
     made = creation.empty(tuple(size), dtype=dtype or dtypes.int64, device=device)
-    made._array()[...] = _source(generator).integers(low, high, tuple(made.shape))
+    _fill(made, _source(generator).integers(low, high, tuple(made.shape)))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -170,7 +179,7 @@ def randperm(
 ) -> Tensor:
     """The integers below ``n`` in random order."""
     made = creation.empty(n, dtype=dtype or dtypes.int64, device=device)
-    made._array()[...] = _source(generator).permutation(n)
+    _fill(made, _source(generator).permutation(n))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -297,7 +306,7 @@ def multinomial(
 def _fill(self: Tensor, values: Any) -> Tensor:
     from jitgrad.ops.assigning import copy_
 
-    return copy_(self, creation.from_numpy(np.array(values, self.dtype.numpy)))
+    return copy_(self, creation.from_numpy(np.asarray(values)))
 
 
 def uniform_(
@@ -310,7 +319,7 @@ def uniform_(
 ) -> Tensor:
     """Fill with uniform numbers from ``from`` up to, without, ``to``."""
     low = kwargs.pop("from", from_)
-    made = _source(generator).random(tuple(self.shape), self.dtype.numpy)
+    made = _source(generator).random(tuple(self.shape), _drawn(self.dtype).numpy)
     return _fill(self, made * (to - low) + low)
 
 
@@ -318,7 +327,7 @@ def normal_(
     self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with normal numbers."""
-    made = _source(generator).standard_normal(tuple(self.shape), self.dtype.numpy)
+    made = _source(generator).standard_normal(tuple(self.shape), _drawn(self.dtype).numpy)
     return _fill(self, made * std + mean)
 
 
@@ -378,7 +387,6 @@ def random_(
 
 def _integers_of(dtype: DType) -> int:
     """How many integers from 0 up the dtype holds exactly, as PyTorch draws them."""
-    kind = dtype.numpy
-    if kind.kind == "f":
-        return (1 << (np.finfo(kind).nmant + 1)) + 1
-    return 2 if kind.kind == "b" else int(np.iinfo(kind).max)
+    if dtype.is_floating_point:
+        return int(2 / dtypes.finfo(dtype).eps) + 1
+    return 2 if dtype is dtypes.bool else int(np.iinfo(dtype.numpy).max)

@@ -174,7 +174,7 @@ class Tensor:
         return bool(entry.word(self, col.FLAGS) & col.F_CONTIGUOUS)
 
     def is_floating_point(self) -> bool:
-        """Whether its dtype is float32 or float64."""
+        """Whether its dtype is a floating-point one."""
         return self.dtype.is_floating_point
 
     def is_complex(self) -> bool:
@@ -438,6 +438,11 @@ class Tensor:
         return self._array().tolist()
 
     def _array(self) -> np.ndarray[Any, Any]:
+        """The elements as an array over the memory; of bfloat16, which NumPy has not, a float32 copy."""
+        return (self.float() if self.dtype is dtypes.bfloat16 else self)._memory()
+
+    def _memory(self) -> np.ndarray[Any, Any]:
+        """The memory as an array; that of bfloat16 holds its bits."""
         return np.asarray(_Memory(self))
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
@@ -452,6 +457,8 @@ class Tensor:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             )
+        if self.dtype is dtypes.bfloat16:
+            raise TypeError("Got unsupported ScalarType BFloat16")
         return self._array()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -544,7 +551,7 @@ class Tensor:
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"
                 " protocol at the moment. Use clone().detach() for a copy without history."
             )
-        made = _rebuild(type(self), self._array().copy(), self.requires_grad)
+        made = _rebuild(type(self), self._memory().copy(), self.requires_grad, self.dtype)
         memo[id(self)] = made
         grad = entry.grad(self)
         if grad is not None:
@@ -559,7 +566,7 @@ class Tensor:
                 "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
                 " pickle x.detach() instead"
             )
-        return _rebuild, (type(self), self._array().copy(), self.requires_grad)
+        return _rebuild, (type(self), self._memory().copy(), self.requires_grad, self.dtype)
 
     def clone(self) -> Tensor:
         """A copy; gradients flow through it to the original."""
@@ -656,11 +663,16 @@ class Tensor:
         indexing.setitem(self, index, value)
 
 
-def _rebuild(cls: type, array: np.ndarray[Any, Any], requires_grad: bool) -> Tensor:
+def _rebuild(
+    cls: type,
+    array: np.ndarray[Any, Any],
+    requires_grad: bool,
+    dtype: dtypes.dtype | None = None,
+) -> Tensor:
     """A leaf from its parts, for pickle and deepcopy."""
     from jitgrad import creation
 
-    made = creation.from_numpy(array)
+    made = creation.from_numpy(array) if dtype is not dtypes.bfloat16 else creation.of_bits(array)
     made = creation.as_class(made, cls)
     if requires_grad:
         made.requires_grad = True
@@ -670,6 +682,8 @@ def _rebuild(cls: type, array: np.ndarray[Any, Any], requires_grad: bool) -> Ten
 for _dtype, _names in {
     dtypes.float32: "float",
     dtypes.float64: "double",
+    dtypes.float16: "half",
+    dtypes.bfloat16: "bfloat16",
     dtypes.int64: "long",
     dtypes.int32: "int",
     dtypes.int16: "short",

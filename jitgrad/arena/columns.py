@@ -137,6 +137,8 @@ F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be cha
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
 VIEW_STRIDE = 0  # MAX_DIMS words
 VIEW_OFFSET = MAX_DIMS  # 1 word
+VIEW_ARGS = MAX_DIMS + 2  # the first of the op's own arguments, for those who look at the graph
+VIEW_ARGS_MAX = ATTR_WORDS - VIEW_ARGS
 VIEW_KIND = MAX_DIMS + 1  # one of:
 VIEW_REGION = 0  # each element of the view is another element of the input
 VIEW_ALIAS = 1  # the same elements in the same order: the gradient is passed on as it is
@@ -237,6 +239,8 @@ H_ARGS = H_LANES + 2 * MAX_DIMS  # arguments of the kernel in progress
 H_SPLIT = H_ARGS + 32  # arguments of the parallel-for: 3 words
 H_UPDATE = H_SPLIT + 8  # an optimiser's step: the U_* words below
 H_REFUSED = H_SPLIT + 3  # 1 if what was just recorded can't be: it would save an inference tensor
+H_ADD_FLOAT16 = H_SPLIT + 4  # as H_ADD32
+H_ADD_BFLOAT16 = H_SPLIT + 5
 HEADER_WORDS = H_UPDATE + 64
 
 #: Storages made in inference mode count no versions: theirs stay far below zero.
@@ -252,6 +256,7 @@ U_SCALARS = 20  # the parameter's 0-dim state, float64 bits
 U_SINGLE = 24  # 1 where that is kept in float32
 U_VALUES = 28  # what the loop reads besides tensors, float64 bits
 U_VALUES_MAX = 24
+U_HALF = U_VALUES + U_VALUES_MAX  # the 16-bit dtype of the tensors, which the loop sees as float32; or 0
 
 # ---------------------------------------------------------------- the op table, as kernels see it
 O_FAMILY = 0
@@ -271,6 +276,7 @@ OB_FORMULA = 16  # a lanes op whose gradient is a formula in g, x, y and n (elem
 OB_NO_BOOL_OPERAND = 64  # operands 0 and 1 may not be bool, whatever the common dtype
 OB_FILLS = 128  # a pointwise op that does not read operand 0
 OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
+OB_COPIES = 256  # a pointwise op that only moves elements: 16-bit floats need not be widened
 
 # dtype rules
 R_COMMON = 0  # the operands' common dtype

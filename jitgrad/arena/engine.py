@@ -46,10 +46,12 @@ ENTRIES = {
 ROUTINES = {
     "chunk": ("jitgrad.arena.driver:chunk", 4, col.H_CHUNK),
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
-    "add32": ("jitgrad.arena.additions:add32", 2, col.H_ADD32),
+    "add_float32": ("jitgrad.arena.additions:add_float32", 2, col.H_ADD32),
     "release_node": ("jitgrad.arena.noderefs:release_node", 1, col.H_NODE_DESTRUCTOR),
     "update_chunk": ("jitgrad.arena.updates:update_chunk", 4, col.H_UPDATE + col.U_CHUNK),
-    "add64": ("jitgrad.arena.additions:add64", 2, col.H_ADD64),
+    "add_float64": ("jitgrad.arena.additions:add_float64", 2, col.H_ADD64),
+    "add_float16": ("jitgrad.arena.additions:add_float16", 2, col.H_ADD_FLOAT16),
+    "add_bfloat16": ("jitgrad.arena.additions:add_bfloat16", 2, col.H_ADD_BFLOAT16),
 }
 
 _N_DTYPES = len(dtypes.ALL)

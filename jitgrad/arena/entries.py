@@ -68,6 +68,8 @@ from jitgrad.arena.storage import (
     store,
 )
 from jitgrad.arena.views import OP_DETACH, make_view, wrapped
+from jitgrad.dtypes import FIRST_HALF
+from jitgrad.kernels.halves import widened
 from jitgrad.kernels.lowlevel import (
     POINTERS,
     as_double,
@@ -88,7 +90,7 @@ from jitgrad.kernels.lowlevel import (
 )
 from jitgrad.ops.casts import FIRST_CAST
 
-_u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64 = POINTERS
+_u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64, _u16, _ = POINTERS
 
 
 # ---------------------------------------------------------------- recording
@@ -277,6 +279,8 @@ def item(self, args, n):
         return new_float(_f64(a)[0])
     if d == 6:
         return new_float(_f32(a)[0])
+    if d >= FIRST_HALF:
+        return new_float(widened(d, _u16(a)[0]))
     if d == 0:
         return new_bool(_u8(a)[0])
     value = 0
@@ -459,7 +463,7 @@ def explicit(self, args, n):
     if not ready(H):
         return failed(H)
     count = as_int(a[3])
-    if list_room(H, count) == NONE:
+    if list_room(H, 2 * count) == NONE:
         no_memory(H)
         return failed(H)
     rows = words(h[H_LIST])

@@ -14,6 +14,7 @@ from jitgrad.arena.columns import (
     GRAD,
     H_ADD32,
     H_ADD64,
+    H_ADD_FLOAT16,
     H_LANES,
     LOCAL,
     NDIM,
@@ -44,6 +45,7 @@ from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
 from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
+from jitgrad.dtypes import FIRST_HALF
 from jitgrad.kernels.lowlevel import at, jit, words
 
 NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
@@ -55,13 +57,23 @@ def node_at(ctx, k):
 
 
 @jit
+def addition(H, dtype):
+    """Address of the kernel that adds gradients of a dtype."""
+    h = words(H)
+    if dtype == FLOAT32:
+        return h[H_ADD32]
+    if dtype < FIRST_HALF:
+        return h[H_ADD64]
+    return h[H_ADD_FLOAT16 + dtype - FIRST_HALF]
+
+
+@jit
 def add_into(H, dtype, dst, a, a_uniform, b, b_uniform, numel):
     """``dst = a + b`` over contiguous memory; ``dst`` may be ``a`` or ``b``."""
-    h = words(H)
     size = itemsize(dtype)
     shape = words(H + NUMEL_SCRATCH)
     shape[0] = numel
-    plan_begin(H, h[H_ADD32] if dtype == FLOAT32 else h[H_ADD64], numel, 2, 1, shape)
+    plan_begin(H, addition(H, dtype), numel, 2, 1, shape)
     plan_dense(H, 0, dst, size)
     if a_uniform:
         plan_const(H, 1, a, size)

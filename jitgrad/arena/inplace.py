@@ -26,6 +26,7 @@ from jitgrad.arena.columns import (
     O_NEEDS,
     O_RULE,
     O_WORDS,
+    OB_COPIES,
     OB_FILLS,
     OFFSET,
     OP,
@@ -86,10 +87,10 @@ from jitgrad.arena.rows import (
     renumber,
     row_at,
 )
-from jitgrad.arena.shapes import has_shape
+from jitgrad.arena.shapes import FLOAT32, has_shape
 from jitgrad.arena.slices import alias_row, slices_row
 from jitgrad.arena.storage import store
-from jitgrad.dtypes import FIRST_FLOAT
+from jitgrad.dtypes import FIRST_FLOAT, FIRST_HALF
 from jitgrad.kernels.lowlevel import at, jit, words
 from jitgrad.ops.casts import FIRST_CAST
 
@@ -127,6 +128,8 @@ def record_inplace(H, op, n):
     dtype = compute_dtype(H, op, n)
     if dtype == NONE:
         return NONE
+    if dtype >= FIRST_HALF and o[O_BITS] & OB_COPIES == 0:
+        dtype = FLOAT32
     result = BOOL if o[O_RULE] == R_BOOL else dtype
     if category(result) > category(p[DTYPE]):
         return fault(H, X_CAST, result, p[DTYPE], 0)

@@ -46,7 +46,14 @@ from jitgrad.arena.columns import (
 from jitgrad.arena.lanes import L_ATTR, L_DST, L_X, lane_source
 from jitgrad.arena.promotion import lanes_dtype
 from jitgrad.arena.python import fault, no_memory
-from jitgrad.arena.recorder import attach, check_op_dtype, kernel_of, parallel_ready
+from jitgrad.arena.recorder import (
+    attach,
+    check_op_dtype,
+    kernel_of,
+    parallel_ready,
+    rounded_row,
+    widened_row,
+)
 from jitgrad.arena.rows import (
     C_KIND,
     C_N,
@@ -61,9 +68,11 @@ from jitgrad.arena.rows import (
     input_at,
     row_at,
 )
+from jitgrad.arena.shapes import FLOAT32
 from jitgrad.arena.storage import storage_release, store
-from jitgrad.dtypes import FIRST_FLOAT
+from jitgrad.dtypes import FIRST_FLOAT, FIRST_HALF
 from jitgrad.kernels.lowlevel import at, call2, jit, raw_free, raw_malloc, words
+from jitgrad.ops.casts import FIRST_CAST
 
 
 @jit
@@ -85,6 +94,24 @@ def lanes_shape(H, p, mask, keep):
 @jit
 def record_lanes(H, op, r, mask, keep, attrs, n):
     """An op along the dims in ``mask`` of row ``r``, with ``n`` attributes; NONE after a fault."""
+    half = row_at(H, r)[DTYPE]
+    if half < FIRST_HALF:
+        return record_lanes_of(H, op, r, mask, keep, attrs, n)
+    wide = widened_row(H, r)
+    if wide == NONE or kernel_of(H, FIRST_CAST + half, FLOAT32) == 0:
+        if wide != NONE:
+            drop(H, wide)
+        return NONE
+    out = record_lanes_of(H, op, wide, mask, keep, attrs, n)
+    drop(H, wide)
+    if out != NONE and row_at(H, out)[DTYPE] == FLOAT32:
+        return rounded_row(H, out, half)
+    return out
+
+
+@jit
+def record_lanes_of(H, op, r, mask, keep, attrs, n):
+    """`record_lanes` of a row that kernels can read."""
     h = words(H)
     o = at(words(h[H_OPS]), op * O_WORDS)
     p = row_at(H, r)
@@ -205,7 +232,42 @@ def explicit_end(H, out, op):
 
 @jit
 def record_explicit(H, op, key, dtype, n, ndim, shape, attrs, count):
-    """An op whose checks and result shape come from Python; the kernel finds its inputs in the row."""
+    """An op whose checks and result shape come from Python; the kernel finds its inputs in the row.
+
+    The inputs are the first ``n`` rows of H_LIST; the next ``n`` words are scratch.
+    """
+    rows = words(words(H)[H_LIST])
+    halves = key >= FIRST_HALF or dtype >= FIRST_HALF
+    for i in range(n):
+        if row_at(H, rows[i])[DTYPE] >= FIRST_HALF:
+            halves = True
+    if not halves:
+        return record_explicit_of(H, op, key, dtype, n, ndim, shape, attrs, count)
+    if dtype >= FIRST_HALF and kernel_of(H, FIRST_CAST + dtype, FLOAT32) == 0:
+        return NONE
+    ready = True
+    for i in range(n):
+        rows[n + i] = NONE
+        if ready and row_at(H, rows[i])[DTYPE] >= FIRST_HALF:
+            rows[n + i] = widened_row(H, rows[i])
+            ready = rows[n + i] != NONE
+            rows[i] = rows[n + i]
+    out = NONE
+    if ready:
+        wide = FLOAT32 if dtype >= FIRST_HALF else dtype
+        key = FLOAT32 if key >= FIRST_HALF else key
+        out = record_explicit_of(H, op, key, wide, n, ndim, shape, attrs, count)
+    for i in range(n):
+        if rows[n + i] != NONE:
+            drop(H, rows[n + i])
+    if out != NONE and dtype >= FIRST_HALF:
+        return rounded_row(H, out, dtype)
+    return out
+
+
+@jit
+def record_explicit_of(H, op, key, dtype, n, ndim, shape, attrs, count):
+    """`record_explicit` of rows that kernels can read."""
     h = words(H)
     k = kernel_of(H, op, key)
     if k == 0:

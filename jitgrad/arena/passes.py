@@ -79,8 +79,9 @@ from jitgrad.arena.gradients import (
 from jitgrad.arena.histories import current
 from jitgrad.arena.noderefs import new_node
 from jitgrad.arena.python import failed, fault, no_memory, none, ready, tensor_row, wrap
+from jitgrad.arena.recorder import store_float
 from jitgrad.arena.rows import flush, input_at, row_at
-from jitgrad.arena.shapes import FLOAT32, dense_copy, has_shape
+from jitgrad.arena.shapes import dense_copy, has_shape
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.arena.vjps import wants
 from jitgrad.kernels.lowlevel import (
@@ -88,8 +89,6 @@ from jitgrad.kernels.lowlevel import (
     at,
     capsule_pointer,
     decref,
-    float32s,
-    float64s,
     incref,
     jit,
     new_bool,
@@ -163,10 +162,7 @@ def seed(H, ctx, a, count):
             s = storage_new(H, 8)
             if s == NONE:
                 return no_memory(H)
-            if p[DTYPE] == FLOAT32:
-                float32s(store(H, s)[S_DATA])[0] = 1.0
-            else:
-                float64s(store(H, s)[S_DATA])[0] = 1.0
+            store_float(store(H, s)[S_DATA], p[DTYPE], 1.0)
             uniform = 1
         else:
             g = tensor_row(H, a[2 * i + 1])

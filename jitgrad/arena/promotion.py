@@ -18,7 +18,7 @@ INT64 = 5
 # The promotion table, 4 bits an entry, a word a dtype.
 _PROMOTION = tuple(sum(b << (4 * j) for j, b in enumerate(row)) for row in PROMOTION)
 
-(_p0, _p1, _p2, _p3, _p4, _p5, _p6, _p7) = _PROMOTION
+(_p0, _p1, _p2, _p3, _p4, _p5, _p6, _p7, _p8, _p9) = _PROMOTION
 
 
 @jit
@@ -26,7 +26,7 @@ def promote(a, b):
     """The dtype that holds both."""
     if a == b:
         return a
-    row = _p7
+    row = _p9
     if a == 0:
         row = _p0
     elif a == 1:
@@ -41,6 +41,10 @@ def promote(a, b):
         row = _p5
     elif a == 6:
         row = _p6
+    elif a == 7:
+        row = _p7
+    elif a == 8:
+        row = _p8
     return (row >> (4 * b)) & 15
 
 

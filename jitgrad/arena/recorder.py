@@ -35,6 +35,7 @@ from jitgrad.arena.columns import (
     O_NEEDS,
     O_RULE,
     O_WORDS,
+    OB_COPIES,
     OB_NO_BOOL,
     OB_NO_BOOL_OPERAND,
     OB_NO_FLOAT,
@@ -85,17 +86,20 @@ from jitgrad.arena.rows import (
     renumber,
     row_at,
 )
-from jitgrad.arena.shapes import broadcast_into, has_shape
+from jitgrad.arena.shapes import FLOAT32, broadcast_into, has_shape
 from jitgrad.arena.storage import store
-from jitgrad.dtypes import FIRST_FLOAT
-from jitgrad.kernels.lowlevel import POINTERS, at, bits, from_bits, jit, words
+from jitgrad.dtypes import FIRST_FLOAT, FIRST_HALF
+from jitgrad.kernels.halves import narrowed
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, bits, from_bits, jit, words
 from jitgrad.ops.casts import FIRST_CAST
 
 PLAN_BYTES = H_PLAN * 8
 
+_f32 = TYPES[FLOAT32]
+
 C_NUMBER = C_WORK  # the numbers among the operands, in the op's dtype
 
-_u8s, _u8s2, _i8s, _i16s, _i32s, _i64s, _f32s, _f64s = POINTERS
+_u8s, _u8s2, _i8s, _i16s, _i32s, _i64s, _f32s, _f64s, _u16s, _ = POINTERS
 
 
 @jit
@@ -114,19 +118,28 @@ def store_number(H, i, address, dtype):
     b = h[C_BITS + i]
     if h[C_KIND + i] == KIND_FLOAT:
         value = from_bits(b)
-        if dtype == 7:
-            _f64s(address)[0] = value
-        elif dtype == 6:
-            _f32s(address)[0] = value
+        if dtype >= FIRST_FLOAT:
+            store_float(address, dtype, value)
         else:
             # Only masks and casts get here: promotion makes the common dtype a float.
             store_integer(address, dtype, int(value))
-    elif dtype == 7:
-        _f64s(address)[0] = b
     elif dtype == 6:
         _f32s(address)[0] = b
+    elif dtype >= FIRST_FLOAT:
+        store_float(address, dtype, b * 1.0)
     else:
         store_integer(address, dtype, b)
+
+
+@jit
+def store_float(address, dtype, value):
+    """Write a number in a floating-point dtype."""
+    if dtype == 7:
+        _f64s(address)[0] = value
+    elif dtype == 6:
+        _f32s(address)[0] = value
+    else:
+        _u16s(address)[0] = narrowed(dtype, _f32(value))
 
 
 @jit
@@ -336,10 +349,18 @@ def record_pointwise(H, op, n):
     dtype = compute_dtype(H, op, n)
     if dtype == NONE:
         return NONE
+    half = NONE
+    if dtype >= FIRST_HALF and o[O_BITS] & OB_COPIES == 0:
+        half = dtype
+        dtype = FLOAT32
     k = kernel_of(H, op, dtype)
     if k == 0 or not casts_ready(H, n, dtype, masks) or not broadcast_operands(H, n):
         return NONE
     result = BOOL if o[O_RULE] == R_BOOL else dtype
+    if result == BOOL:
+        half = NONE
+    if half != NONE and kernel_of(H, FIRST_CAST + half, FLOAT32) == 0:
+        return NONE
     out = dense_row(H, result, h[C_NDIM], at(h, C_SHAPE))
     if out == NONE:
         return no_memory(H)
@@ -355,7 +376,32 @@ def record_pointwise(H, op, n):
         return fault(H, X_STATUS, op, status, 0)
     attach(H, out, op, n)
     release_temps(H)
-    return out
+    return rounded_row(H, out, half) if half != NONE else out
+
+
+# ---------------------------------------------------------------- 16-bit floats: computed in float32
+@jit
+def widened_row(H, r):
+    """A new float32 row with the elements of ``r``, a 16-bit float's; NONE after a fault."""
+    if kernel_of(H, FIRST_CAST + FLOAT32, row_at(H, r)[DTYPE]) == 0:
+        return NONE
+    wide = cast_row(H, r, FLOAT32)
+    if wide != NONE:
+        row_at(H, wide)[FLAGS] |= F_IMPLICIT
+    return wide
+
+
+@jit
+def rounded_row(H, out, half):
+    """The result of an op, row ``out``, in the 16-bit dtype of its operands, in place of ``out``.
+
+    The cast's kernel must be loaded.  NONE after a fault.
+    """
+    rounded = cast_row(H, out, half)
+    if rounded != NONE:
+        row_at(H, rounded)[FLAGS] |= F_IMPLICIT
+    drop(H, out)
+    return rounded
 
 
 @jit

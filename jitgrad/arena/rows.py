@@ -92,8 +92,8 @@ def row_at(H, r):
 
 @jit
 def itemsize(dtype):
-    """Bytes of an element: bool, uint8, int8, int16, int32, int64, float32, float64."""
-    return (0x8_4_8_4_2_1_1_1 >> (dtype * 4)) & 15
+    """Bytes of an element: bool, uint8, int8, int16, int32, int64, float32, float64, float16, bfloat16."""
+    return (0x2_2_8_4_8_4_2_1_1_1 >> (dtype * 4)) & 15
 
 
 @jit

@@ -19,7 +19,9 @@ from jitgrad.arena.columns import (
 from jitgrad.arena.driver import collapse, drive, plan_begin, plan_dense, plan_spread, plan_strided
 from jitgrad.arena.rows import C_NDIM, C_SHAPE, data_of, itemsize, row_at
 from jitgrad.arena.storage import storage_new, storage_release, store
+from jitgrad.dtypes import FIRST_HALF
 from jitgrad.dtypes import float32 as _float32
+from jitgrad.kernels.halves import narrow, widen
 from jitgrad.kernels.lowlevel import at, float32s, float64s, jit, jit_sum, words
 
 FLOAT32 = _float32.code
@@ -143,6 +145,29 @@ def reduce_to(H, src, uniform, dtype, numel, ndim, shape, like):
     Returns a new storage with the gradient in the shape of ``like``, or NONE when memory is out.  The one
     place where broadcast gradients are summed.
     """
+    if dtype < FIRST_HALF:
+        return reduce_floats(H, src, uniform, dtype, numel, ndim, shape, like)
+    count = 1 if uniform else numel
+    wide = storage_new(H, count * 4)
+    if wide == NONE:
+        return NONE
+    data = store(H, wide)[S_DATA]
+    widen(dtype, src, data, count)
+    s = reduce_floats(H, data, uniform, FLOAT32, numel, ndim, shape, like)
+    storage_release(H, wide)
+    if s == NONE:
+        return NONE
+    m = row_at(H, like)[NUMEL]
+    out = storage_new(H, m * 2)
+    if out != NONE:
+        narrow(dtype, store(H, s)[S_DATA], store(H, out)[S_DATA], m)
+    storage_release(H, s)
+    return out
+
+
+@jit
+def reduce_floats(H, src, uniform, dtype, numel, ndim, shape, like):
+    """`reduce_to` of float32 or float64."""
     q = row_at(H, like)
     m = q[NUMEL]
     wide = storage_new(H, m * 8)

@@ -42,6 +42,7 @@ from jitgrad.arena.columns import (
     STORAGE,
     STRIDE,
     U_CALLS,
+    U_HALF,
     U_CHUNK,
     U_NUMBERS,
     U_SCALARS,
@@ -71,6 +72,8 @@ from jitgrad.arena.recorder import parallel_ready
 from jitgrad.arena.rows import data_of, drop, itemsize, list_room, row_at
 from jitgrad.arena.shapes import has_shape
 from jitgrad.arena.storage import store
+from jitgrad.dtypes import FIRST_HALF
+from jitgrad.kernels.halves import narrow, widen
 from jitgrad.kernels.lowlevel import (
     as_double,
     as_int,
@@ -133,7 +136,7 @@ def update(self, args, n):
     width = 2 + keys
     for i in range(count):
         rows = words(words(H)[H_LIST] + i * width * 8)
-        loop = as_int(a[A_LOOP32 if row_at(H, rows[0])[DTYPE] == FLOAT32 else A_LOOP64])
+        loop = as_int(a[A_LOOP64 if row_at(H, rows[0])[DTYPE] == FLOAT64 else A_LOOP32])
         update_one(H, rows, tensors, keys - tensors, as_int(a[A_PREPARE]), loop)
     return none(H)
 
@@ -188,8 +191,9 @@ def gather_one(H, args, tensors, i, obj, place):
     words(words(H)[H_LIST])[place + 1] = g
     if not fits(H, r, g, i, NONE):
         return NONE
-    if as_int(a[A_LOOP32 if row_at(H, r)[DTYPE] == FLOAT32 else A_LOOP64]) == 0:
-        return fault(H, X_RULE, row_at(H, r)[DTYPE], 0, 0)
+    double = row_at(H, r)[DTYPE] == FLOAT64
+    if as_int(a[A_LOOP64 if double else A_LOOP32]) == 0:
+        return fault(H, X_RULE, FLOAT64 if double else FLOAT32, 0, 0)
     if overlaps_itself(row_at(H, r)):
         return fault(H, X_OVERLAP, 0, 0, 0)
     if not parallel_ready(H, row_at(H, r)[NUMEL]):
@@ -229,7 +233,7 @@ def gather_state(H, args, tensors, i, r, state, place):
                 return NONE
         else:
             q = row_at(H, s)
-            if q[NUMEL] != 1 or q[DTYPE] < FLOAT32:
+            if q[NUMEL] != 1 or (q[DTYPE] != FLOAT32 and q[DTYPE] != FLOAT64):
                 return fault(H, X_FIT, i, k, 0)
     return 1
 
@@ -271,6 +275,7 @@ def update_one(H, rows, tensors, scalars, prepare, loop):
     p = row_at(H, rows[0])
     n = p[NUMEL]
     size = itemsize(p[DTYPE])
+    u[U_HALF] = p[DTYPE] if p[DTYPE] >= FIRST_HALF else 0
     plan_begin(H, loop, n, 1 + tensors, p[NDIM], at(p, SHAPE))
     for j in range(2 + tensors):
         q = row_at(H, rows[j])
@@ -307,6 +312,9 @@ def update_range(H, start, stop, thread):
         line = plan[P_NDIM] == 1 and plan[P_STRIDES + j * MAX_DIMS] == size
         if plan[P_FLAT] == 1 or line:
             direct |= 1 << j
+    half = u[U_HALF]
+    if half != 0:
+        direct = 0
     if direct == (1 << count) - 1:
         for j in range(count):
             args[j] = plan[P_BASE + j] + start * plan[P_SIZE + j]
@@ -319,11 +327,19 @@ def update_range(H, start, stop, thread):
                 args[j] = plan[P_BASE + j] + first * plan[P_SIZE + j]
             else:
                 args[j] = area + (j + 1) * (BLOCK * 8)
-                block_copy(H, j, first, n, args[j], False)
+                if half == 0:
+                    block_copy(H, j, first, n, args[j], False)
+                else:
+                    block_copy(H, j, first, n, args[j] + BLOCK * 4, False)
+                    widen(half, args[j] + BLOCK * 4, args[j], n)
         call2(plan[P_KERNEL], (n, area))
         for j in range(count):
             if u[U_WRITES] & (1 << j) and (direct & (1 << j)) == 0:
-                block_copy(H, j, first, n, args[j], True)
+                if half == 0:
+                    block_copy(H, j, first, n, args[j], True)
+                else:
+                    narrow(half, args[j], args[j] + BLOCK * 4, n)
+                    block_copy(H, j, first, n, args[j] + BLOCK * 4, True)
         first += n
     return 0
 

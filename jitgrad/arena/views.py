@@ -37,6 +37,8 @@ from jitgrad.arena.columns import (
     STORAGE,
     STRIDE,
     VIEW_ALIAS,
+    VIEW_ARGS,
+    VIEW_ARGS_MAX,
     VIEW_EXPAND,
     VIEW_KIND,
     VIEW_OFFSET,
@@ -237,6 +239,8 @@ def make_view(H, op, r, args, n):
         return NONE
     p = row_at(H, r)
     q = row_at(H, v)
+    for k in range(min(n, VIEW_ARGS_MAX)):
+        q[ATTR + VIEW_ARGS + k] = args[k]
     ok = True
     if op == OP_TRANSPOSE:
         a = wrapped(H, args[0], ndim)

@@ -9,8 +9,6 @@ from jitgrad.arena.columns import (
     DTYPE,
     F_REQUIRES_GRAD,
     FLAGS,
-    H_ADD32,
-    H_ADD64,
     H_ARGS,
     H_BACKWARD,
     H_FORWARD,
@@ -61,6 +59,7 @@ from jitgrad.arena.contexts import (
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.gradients import (
     NUMEL_SCRATCH,
+    addition,
     copy_dense,
     fill_out,
     give,
@@ -275,8 +274,7 @@ def view_row(H, ctx, k):
                 data[w] = 0
         to[N_GRAD] = s
         to[N_UNIFORM] = 0
-    h = words(H)
-    kernel = (h[H_ADD32] if dtype == FLOAT32 else h[H_ADD64]) if add else 0
+    kernel = addition(H, dtype) if add else 0
     region = store(H, s)[S_DATA] + p[ATTR + VIEW_OFFSET] * size
     plan_begin(H, kernel, p[NUMEL], 2 if add else 1, p[NDIM], at(p, SHAPE))
     plan_strided(H, 0, region, size, p[NDIM], at(p, SHAPE), at(p, ATTR + VIEW_STRIDE))

@@ -93,9 +93,22 @@ int8s = _pointer_to(types.int8)
 int16s = _pointer_to(types.int16)
 int32s = _pointer_to(types.int32)
 uint8s = _pointer_to(types.uint8)
+uint16s = _pointer_to(types.uint16)
 
-#: The pointer maker of each dtype code (the order of ``jitgrad.dtypes``); bool is stored as a byte.
-POINTERS = (uint8s, uint8s, int8s, int16s, int32s, words, float32s, float64s)
+#: The pointer maker of each dtype code (the order of ``jitgrad.dtypes``); bool is stored as a byte, and
+#: of the 16-bit floats a kernel sees the bits (`jitgrad.kernels.halves`).
+POINTERS = (
+    uint8s,
+    uint8s,
+    int8s,
+    int16s,
+    int32s,
+    words,
+    float32s,
+    float64s,
+    uint16s,
+    uint16s,
+)
 TYPES = (
     types.uint8,
     types.uint8,
@@ -105,6 +118,8 @@ TYPES = (
     types.int64,
     types.float32,
     types.float64,
+    types.uint16,
+    types.uint16,
 )
 
 

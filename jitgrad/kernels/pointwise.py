@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.dtypes import ALL, FIRST_FLOAT
+from jitgrad.dtypes import ALL, FIRST_FLOAT, FIRST_HALF, float32
 from jitgrad.kernels import formula
+from jitgrad.kernels.halves import NARROWED, WIDENED
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, words
 from jitgrad.kernels.scalars import environment, far_functions
 
 _DIVISIONS = {"floordiv", "truncdiv", "remainder", "fmod"}
 
 
-def _load(j: int, code: int) -> str:
+def _load(j: int, code: int, dtype: int) -> str:
+    if code >= FIRST_HALF and code != dtype:
+        return f"_widened{code}(_p{j}[_i])"
     return f"_p{j}[_i]" if ALL[code].name != "bool" else f"_p{j}[_i] != 0"
 
 
@@ -34,7 +37,7 @@ def kernel(
     operands : list of (str, int)
         Name and dtype code of each operand, in the order of ``args``.
     dtype : int
-        Code of the dtype that the formula computes in.
+        Code of the dtype that the formula computes in.  A 16-bit float is only moved, as the bits it is.
     result : int
         Code of the result's dtype.
     name : str
@@ -56,12 +59,16 @@ def kernel(
     if far:
         space["_LIMIT"] = limit
         lines.append(" _far = 0")
-    body = [f"{operand} = {_load(j, code)}" for j, (operand, code) in enumerate(operands)]
+    body = [f"{operand} = {_load(j, code, dtype)}" for j, (operand, code) in enumerate(operands)]
+    space |= {f"_widened{code}": function for code, function in WIDENED.items()}
     if checked:
         body.append("_bad |= z == 0")
     body += statements
     if ALL[result].name == "bool":
         store = f"_out[_i] = _R(({value}) != 0)"
+    elif result >= FIRST_HALF and result != dtype:
+        space |= {"_narrowed": NARROWED[result], "_single": TYPES[float32.code]}
+        store = f"_out[_i] = _narrowed(_single({value}))"
     elif dtype >= FIRST_FLOAT > result:
         # Through int64, as a C cast of an out-of-range value is undefined for the narrow types.
         space["_wide"] = TYPES[5]

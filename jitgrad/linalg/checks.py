@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jitgrad.dtypes import FIRST_HALF
 from jitgrad.ops.sorting import tensor_of
 
 if TYPE_CHECKING:
@@ -16,11 +17,13 @@ class LinAlgError(RuntimeError):
     """A matrix that cannot be inverted or factorised."""
 
 
-def need_matrix(name: str, x: Tensor) -> None:
-    """Refuse what has no two dims, or integers."""
+def need_matrix(name: str, x: Tensor, halves: bool = False) -> None:
+    """Refuse what has no two dims, integers and, unless ``halves``, 16-bit floats."""
     if x.ndim < 2:
         raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
     need_floats(name, x)
+    if x.dtype.code >= FIRST_HALF and not halves:
+        raise NotImplementedError(f"{name}: Low precision dtypes not supported. Got {x.dtype.letter}")
 
 
 def need_floats(name: str, x: Tensor) -> None:
@@ -31,9 +34,9 @@ def need_floats(name: str, x: Tensor) -> None:
         )
 
 
-def need_square(name: str, x: Tensor) -> None:
+def need_square(name: str, x: Tensor, halves: bool = False) -> None:
     """Refuse what are not square matrices."""
-    need_matrix(name, x)
+    need_matrix(name, x, halves)
     n, m = x.shape[-2:]
     if n != m:
         raise RuntimeError(
@@ -43,7 +46,7 @@ def need_square(name: str, x: Tensor) -> None:
 
 def made(array: Any, like: Tensor) -> Tensor:
     """An array as a Tensor in the dtype of another."""
-    return tensor_of(np.asarray(array, like.dtype.name))
+    return tensor_of(array, like.dtype)
 
 
 def transposed(x: Tensor) -> Tensor:

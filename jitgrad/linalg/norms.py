@@ -43,7 +43,7 @@ def matrix_norm(
     RuntimeError
         If there are no two dims, or there is no such norm.
     """
-    need_matrix("linalg.matrix_norm", A)
+    need_matrix("linalg.matrix_norm", A, halves=True)
     x = A if dtype is None else A.to(dtype)
     rows, columns = (wrap_dim(d, x.ndim) for d in dim)
     if rows == columns:

@@ -9,6 +9,7 @@ import numpy as np
 from jitgrad.autograd.function import Function
 from jitgrad.errors import sizes
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
+from jitgrad import dtypes
 from jitgrad.ops.products import broadcast_shapes, matmul
 from jitgrad.ops.sorting import tensor_of
 
@@ -211,7 +212,7 @@ def pinv(
     need_matrix("linalg.pinv", A)
     bound = rcond if rtol is None else rtol
     if bound is None:
-        bound = max(A.shape[-2:]) * float(np.finfo(A.dtype.name).eps)
+        bound = max(A.shape[-2:]) * dtypes.finfo(A.dtype).eps
     return LinalgPinv.apply(A, bound)
 
 

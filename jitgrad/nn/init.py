@@ -102,7 +102,7 @@ def zeros_(tensor: Tensor) -> Tensor:
 
 def _filled(tensor: Tensor, values: np.ndarray[Any, Any]) -> Tensor:
     with no_grad():
-        return tensor.copy_(creation.from_numpy(np.ascontiguousarray(values, tensor.dtype.numpy)))
+        return tensor.copy_(creation.from_numpy(np.ascontiguousarray(values)))
 
 
 # ---------------------------------------------------------------- of a given structure

@@ -152,10 +152,12 @@ class Module(Calls, State):
         return self.to(dtypes.float64)
 
     def half(self) -> Any:
-        """There is no float16: NotImplementedError."""
-        raise NotImplementedError("there are no 16-bit floating-point dtypes")
+        """Floating-point parameters and buffers as float16."""
+        return self.to(dtypes.float16)
 
-    bfloat16 = half
+    def bfloat16(self) -> Any:
+        """Floating-point parameters and buffers as bfloat16."""
+        return self.to(dtypes.bfloat16)
 
     def type(self, dst_type: Any) -> Any:
         """All parameters and buffers in a dtype."""

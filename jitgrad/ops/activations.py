@@ -451,7 +451,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """``x`` moved towards 0 by ``lambd``, but not beyond; RuntimeError if that is negative."""
     if lambd < 0:
         raise RuntimeError(
-            f"lambda must be in range [0, {np.finfo(input.dtype.numpy).max:g}] for input dtype"
+            f"lambda must be in range [0, {dtypes.finfo(input.dtype).max:g}] for input dtype"
             f" {input.dtype.letter}, but found {lambd:g}"
         )
     return _call("softshrink", input, float(lambd))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena.columns import SAVED_OUT
-from jitgrad.dtypes import ALL
+from jitgrad.dtypes import ALL, FIRST_HALF, float32
 from jitgrad.kernels.compiler import by_name
 from jitgrad.kernels.pointwise import kernel
 from jitgrad.ops.table import KERNEL, LANES, OPERANDS, OPS, POINTWISE
@@ -35,6 +35,8 @@ def kernels_of(number: int, dtype: int, which: int) -> tuple[Callable[..., Any],
     if which == 0:
         result = op.result if op.result >= 0 else 0 if op.rule == "bool" else dtype
         operands = [(OPERANDS[i], mask[i]) for i in range(op.nin)]
+        if result != dtype and dtype >= FIRST_HALF:
+            dtype = float32.code
         return kernel(op.forward, operands, dtype, result, name), 2
     i = which - 1
     needs = op.needs[i]

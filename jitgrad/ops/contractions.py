@@ -190,7 +190,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     """
     from jitgrad.linalg.checks import need_square
 
-    need_square("linalg.matrix_power", input)
+    need_square("linalg.matrix_power", input, halves=True)
     if n < 0:
         from jitgrad.linalg.solving import inv
 

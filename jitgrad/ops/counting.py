@@ -270,7 +270,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     ty = a.dtype.type
     place = ((inside - ty(low)) * ty(bins) / ty(high - low)).astype(np.int64)
     counts = np.bincount(np.minimum(place, bins - 1), minlength=bins)
-    return tensor_of(counts.astype(a.dtype))
+    return tensor_of(counts, input.dtype)
 
 
 def isin(

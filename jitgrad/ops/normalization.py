@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
-from jitgrad.dtypes import float64
+from jitgrad.dtypes import FIRST_HALF, float32, float64
 from jitgrad.errors import dim_out_of_range, sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe
@@ -45,7 +45,8 @@ def _affine(weight: Tensor | None, bias: Tensor | None) -> tuple[list[Tensor], i
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     from jitgrad.creation import empty
 
-    return empty(shape, dtype=like.dtype)
+    # A kernel writes there, and computes 16-bit floats in float32.
+    return empty(shape, dtype=float32 if like.dtype.code >= FIRST_HALF else like.dtype)
 
 
 def _check_floating(input: Tensor, name: str) -> None:

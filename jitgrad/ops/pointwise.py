@@ -16,6 +16,7 @@ _BITS = {
     "no_bool_operand": col.OB_NO_BOOL | col.OB_NO_BOOL_OPERAND,
     "no_float": col.OB_NO_FLOAT,
     "no_int": col.OB_NO_INT,
+    "copies": col.OB_COPIES,
 }
 
 
@@ -43,7 +44,7 @@ def pointwise(
         Operands that are bool masks, e.g. "x" for ``where``.
     only : str
         "no_bool", "no_float", "no_int": dtypes for which it is not defined;
-        "no_bool_operand": nor is it for a bool beside another dtype.
+        "no_bool_operand": nor is it for a bool beside another dtype; "copies": it only moves elements.
     result : int
         Code of the result's dtype where no rule gives it (casts).
     """
@@ -76,9 +77,9 @@ def pointwise(
 
 
 # ---------------------------------------------------------------- copies
-pointwise("clone", "Clone", "x", "g")
+pointwise("clone", "Clone", "x", "g", only="copies")
 # In place only: the result is z in the dtype of x, whose old value gets no gradient.
-pointwise("copy", "CopyBackwards", "z", "0", "g", rule="first")
+pointwise("copy", "CopyBackwards", "z", "0", "g", rule="first", only="copies")
 
 # ---------------------------------------------------------------- arithmetic
 pointwise("add", "Add", "x + z", "g", "g")

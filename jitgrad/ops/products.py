@@ -52,6 +52,8 @@ def _no_tensor(*operands: Any) -> TypeError:
 _C_NAMES = {
     "float32": "float",
     "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
     "int64": "long long",
     "int32": "int",
     "int16": "short",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jitgrad import dtypes
 from jitgrad.ops.gathering import gather
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.reductions import amax, amin
@@ -44,7 +45,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 
 def _levels(name: str, input: Tensor, q: Any) -> tuple[Any, bool]:
     """The levels as an array in the input's dtype, and whether they were a number."""
-    if not input.dtype.is_floating_point:
+    if not input.dtype.is_floating_point or input.dtype.code >= dtypes.FIRST_HALF:
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if input.numel() == 0:
         raise RuntimeError(f"{name}() input tensor must be non-empty")

@@ -8,6 +8,7 @@ import numpy as np
 
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
+from jitgrad import dtypes
 from jitgrad.ops.operands import in_place, int64_index
 from jitgrad.ops.picking import index_add, index_copy, index_fill
 from jitgrad.ops.sorting import elements, flat_positions, tensor_of
@@ -53,10 +54,11 @@ def _combined(
 ) -> Tensor:
     """``input`` with the elements of a vector combined into flat positions."""
     x, where = input.reshape(-1), tensor_of(positions)
-    name = input.dtype.name
     if not include_self:
-        number = np.finfo(name) if input.dtype.is_floating_point else None
-        low, high = (-np.inf, np.inf) if number else (np.iinfo(name).min, np.iinfo(name).max)
+        low, high = -np.inf, np.inf
+        if not input.dtype.is_floating_point:
+            limits = dtypes.iinfo(input.dtype)
+            low, high = limits.min, limits.max
         neutral = {"prod": 1, "amax": low, "amin": high}.get(reduce, 0)
         x = index_fill(x, 0, where, neutral)
     if reduce == "prod":
@@ -68,7 +70,7 @@ def _combined(
         found = index_add(x, 0, where, source)
         if reduce == "mean":
             count = np.bincount(positions, minlength=x.numel()) + int(include_self)
-            n = tensor_of(np.maximum(count, 1).astype(name))
+            n = tensor_of(np.maximum(count, 1), input.dtype)
             found = found / n if input.dtype.is_floating_point else found // n
     return found.reshape(input.shape)
 

@@ -77,7 +77,7 @@ def gumbel_softmax(
     from jitgrad.random import rand_like
 
     # Exponential numbers, but no zero, whose logarithm is not finite.
-    least = float(np.finfo(logits.dtype.numpy).tiny)
+    least = dtypes.finfo(logits.dtype).tiny
     gumbels = -(-(1 - rand_like(logits.detach())).log()).clamp(min=least).log()
     soft = reductions.softmax((logits + gumbels) / tau, dim)
     if not hard:

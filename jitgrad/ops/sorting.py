@@ -12,6 +12,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
+from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
 from jitgrad.ops.operands import index_op
 from jitgrad.ops.picking import index_recipe, masked_select
@@ -43,11 +44,12 @@ CUMMAX = _row("cummax", "Cummax")
 CUMMIN = _row("cummin", "Cummin")
 
 
-def tensor_of(array: Array) -> Tensor:
-    """An array as a Tensor."""
+def tensor_of(array: Array, dtype: DType | None = None) -> Tensor:
+    """An array as a Tensor, of its own dtype or another."""
     from jitgrad.creation import from_numpy
 
-    return from_numpy(np.asarray(array, order="C"))
+    made = from_numpy(np.asarray(array, order="C"))
+    return made if dtype is None else made.to(dtype)
 
 
 def elements(x: Tensor) -> Array:

@@ -48,11 +48,11 @@ def logit_(input: Tensor, eps: float | None = None) -> Tensor:
 def _replacements(
     input: Tensor, nan: float | None, posinf: float | None, neginf: float | None
 ) -> tuple[float, float, float]:
-    limits = np.finfo(np.dtype(input.dtype.name))
+    limits = dtypes.finfo(input.dtype)
     return (
         0.0 if nan is None else float(nan),
-        float(limits.max) if posinf is None else float(posinf),
-        float(limits.min) if neginf is None else float(neginf),
+        limits.max if posinf is None else float(posinf),
+        limits.min if neginf is None else float(neginf),
     )
 
 
@@ -138,7 +138,11 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """``input * 2 ** other``."""
     _need_tensor("ldexp", input)
     _need_tensor("ldexp", other, "other", 2)
-    return input * arithmetic.pow(2.0, other)
+    power = arithmetic.pow(2.0, other)
+    if input.dtype.is_floating_point and not other.dtype.is_floating_point:
+        # The power of an integer is a float32; the product has the dtype of the first factor.
+        return input.to(dtypes.promote_types(input.dtype, power.dtype)).mul(power).to(input.dtype)
+    return input * power
 
 
 def isposinf(input: Tensor) -> Tensor:
@@ -169,7 +173,7 @@ def _of_integers(name: str, function: Any, input: Tensor, other: Tensor) -> Tens
     common = result_type(input, other)
     if common.is_floating_point or common is dtypes.bool:
         raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{common.letter}'")
-    return tensor_of(np.asarray(function(input._array(), other._array()), common.name))
+    return tensor_of(function(input._array(), other._array()), common)
 
 
 def gcd(input: Tensor, other: Tensor) -> Tensor:
@@ -195,7 +199,7 @@ ldexp_ = in_place(ldexp)
 
 # ---------------------------------------------------------------- SciPy's
 def _scipy(function: Any, x: Tensor, *more: Any) -> Tensor:
-    return tensor_of(np.asarray(function(*more, x._array()), x.dtype.name))
+    return tensor_of(function(*more, x._array()), x.dtype)
 
 
 def _floating(input: Tensor) -> Tensor:
@@ -238,7 +242,7 @@ def _functions() -> dict[str, Any]:
             values = scipy_special.digamma(x._array())
             # As in PyTorch: infinite with the sign turned at the two zeros, NaN at the other poles.
             values = np.where(x._array() == 0, -np.copysign(np.inf, x._array()), values)
-            return tensor_of(np.asarray(values, x.dtype.name))
+            return tensor_of(values, x.dtype)
 
         @staticmethod
         def backward(ctx: Any, g: Tensor) -> Any:

@@ -37,11 +37,13 @@ def flat(x: Tensor, start: int, stop: int) -> np.ndarray[Any, Any]:
     """Elements ``start`` to ``stop`` of the memory of ``x``, as an array that shares it."""
     if start == stop:
         return np.empty(0, x.dtype.numpy)
-    return entry.restride(x, start - x.storage_offset(), stop - start, 1)._array()
+    return entry.restride(x, start - x.storage_offset(), stop - start, 1)._memory()
 
 
 def memory(values: np.ndarray[Any, Any]) -> Tensor:
-    """A flat tensor with a copy of an array's elements."""
+    """A flat tensor with a copy of an array's elements; uint16 are the bits of bfloat16."""
+    if values.dtype == np.uint16:
+        return creation.of_bits(values.reshape(-1))
     made = creation.empty(values.size, dtype=dtypes.from_numpy(values.dtype))
     if values.size:
         made._array()[...] = values.reshape(-1)

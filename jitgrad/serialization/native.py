@@ -48,7 +48,7 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
         first = members[0][1]
         if len(members) == 1 and (first.is_contiguous() or not _dense(first)):
             # Of a view that shows little of a large memory only the elements are kept.
-            arrays[name] = np.ascontiguousarray(first._array()).reshape(tuple(first.shape))
+            arrays[name] = np.ascontiguousarray(first._memory()).reshape(tuple(first.shape))
             where[storage] = name, -1
         else:
             spans = [extent(x) for _, x in members if x.numel()] or [(0, 0)]

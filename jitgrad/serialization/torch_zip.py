@@ -30,8 +30,10 @@ _STORAGES = {
     "LongStorage": dtypes.int64,
     "FloatStorage": dtypes.float32,
     "DoubleStorage": dtypes.float64,
+    "HalfStorage": dtypes.float16,
+    "BFloat16Storage": dtypes.bfloat16,
 }
-_UNKNOWN = ("HalfStorage", "BFloat16Storage", "ComplexFloatStorage", "ComplexDoubleStorage")
+_UNKNOWN = ("ComplexFloatStorage", "ComplexDoubleStorage")
 
 
 _DTYPES = {f"torch.{d.name}": d for d in dtypes.ALL}
