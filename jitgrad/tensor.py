@@ -639,9 +639,9 @@ class Tensor:
         return views.matrix_t(self)
 
     def view(self, *shape: Any) -> Tensor:
-        """The same memory in another shape; seeing it as another dtype is not there (NotImplementedError)."""
+        """The same memory in another shape, or with its bits as another dtype's (without history)."""
         if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-            raise NotImplementedError("view(dtype): use x.numpy().view(...)")
+            return views.bits_as(self, shape[0])
         return views.view(self, *shape)
 
     def view_as(self, other: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""float16 and bfloat16: stored in 16 bits, computed in float32 and rounded once, as PyTorch does on the CPU."""
+"""float16 and bfloat16: stored in 16 bits, computed in float32, rounded once, as by PyTorch on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import jitgrad
 from tests.calls import CALLS, Call
 
 HALVES = ["float16", "bfloat16"]
-#: A few roundings: PyTorch rounds between the parts of a composed function, of which jitgrad rounds the whole.
+#: A few roundings: PyTorch rounds between the parts of a composed function, jitgrad the whole.
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2}
 
 #: PyTorch has no kernel for 16 bits there.
@@ -38,7 +38,7 @@ def test_every_value_becomes_a_float32(dtype: str, torch: Any) -> None:
     np.testing.assert_array_equal(bits(mine), bits(theirs))
     for name in ("int32", "bool", "float64", "bfloat16", "float16"):
         with np.errstate(invalid="ignore"):
-            finite = np.isfinite(theirs.float().numpy())
+            finite = np.abs(theirs.float().numpy()) < 2.0**31
         a, b = mine.to(getattr(jitgrad, name)), theirs.to(getattr(torch, name))
         np.testing.assert_array_equal(
             a.double().numpy()[finite].astype(np.float32),
@@ -55,7 +55,9 @@ def test_rounding_to_nearest_even(dtype: str, torch: Any) -> None:
     with np.errstate(over="ignore"):
         values = np.concatenate(
             [
-                rng.integers(0, 1 << 32, 400_000, dtype=np.uint64).astype(np.uint32).view(np.float32),
+                rng.integers(0, 1 << 32, 400_000, dtype=np.uint64)
+                .astype(np.uint32)
+                .view(np.float32),
                 rng.uniform(-1e-4, 1e-4, 100_000).astype(np.float32),
                 grid,
                 grid[:-1] / 2 + grid[1:] / 2,  # halfway between two neighbours
@@ -142,7 +144,9 @@ def test_pointwise_results_are_rounded_once(dtype: str, torch: Any) -> None:
             kind = getattr(module, dtype)
             x, z = (module.from_numpy(v.copy()).to(kind) for v in (a, b))
             found.append(bits(eval(text)))
-        assert np.mean(found[0] == found[1]) > 0.999, text  # exp may differ by a bit before rounding
+        assert np.mean(found[0] == found[1]) > 0.999, (
+            text
+        )  # exp may differ by a bit before rounding
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -186,7 +190,15 @@ def test_in_place_and_indices(dtype: str, torch: Any) -> None:
         plain[1].fill_(2.5)
         plain[2, 1:3].copy_(module.tensor([0.1, 1 / 3], dtype=module.float64))
         plain.index_put_((module.tensor([1, 1]),), module.ones(4, dtype=kind), accumulate=True)
-        return [x, leaf.grad, plain, x > 3, plain == plain.T.T, plain.T.contiguous(), plain.sort(1)[0]]
+        return [
+            x,
+            leaf.grad,
+            plain,
+            x > 3,
+            plain == plain.T.T,
+            plain.T.contiguous(),
+            plain.sort(1)[0],
+        ]
 
     for a, b in zip(run(jitgrad), run(torch), strict=True):
         assert a.dtype.name == str(b.dtype).removeprefix("torch.")

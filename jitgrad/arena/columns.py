@@ -256,7 +256,9 @@ U_SCALARS = 20  # the parameter's 0-dim state, float64 bits
 U_SINGLE = 24  # 1 where that is kept in float32
 U_VALUES = 28  # what the loop reads besides tensors, float64 bits
 U_VALUES_MAX = 24
-U_HALF = U_VALUES + U_VALUES_MAX  # the 16-bit dtype of the tensors, which the loop sees as float32; or 0
+U_HALF = (
+    U_VALUES + U_VALUES_MAX
+)  # the 16-bit dtype of the tensors, which the loop sees as float32; or 0
 
 # ---------------------------------------------------------------- the op table, as kernels see it
 O_FAMILY = 0
@@ -276,6 +278,7 @@ OB_FORMULA = 16  # a lanes op whose gradient is a formula in g, x, y and n (elem
 OB_NO_BOOL_OPERAND = 64  # operands 0 and 1 may not be bool, whatever the common dtype
 OB_FILLS = 128  # a pointwise op that does not read operand 0
 OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
+OB_ROUNDS = 512  # a number beside a 16-bit float counts as rounded to it
 OB_COPIES = 256  # a pointwise op that only moves elements: 16-bit floats need not be widened
 
 # dtype rules

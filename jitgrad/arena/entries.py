@@ -56,6 +56,7 @@ from jitgrad.arena.rows import (
     drop,
     flush,
     is_contiguous,
+    itemsize,
     keep,
     list_room,
     row_at,
@@ -155,13 +156,14 @@ def borrow(self, args, n):
 
 
 def restride(self, args, n):
-    """``restride(x, offset, *shape, *strides)``: another Tensor, without history, over the storage of ``x``.
+    """``restride(x, dtype, offset, *shape, *strides)``: a Tensor without history over the storage of ``x``.
 
-    The caller has checked that it stays within the elements of ``x``.
+    The offset counts elements of ``dtype`` from the first of ``x``.  The caller has checked that it stays
+    within the elements of ``x``.
     """
     H = capsule_pointer(self, 0)
     a = words(args)
-    ndim = (n - 2) // 2
+    ndim = (n - 3) // 2
     base = tensor_row(H, a[0])
     if base == NONE:
         fault(H, X_TYPE, 0, 0, 0)
@@ -172,13 +174,13 @@ def restride(self, args, n):
         return failed(H)
     q = row_at(H, base)
     p = row_at(H, r)
-    p[DTYPE] = q[DTYPE]
+    p[DTYPE] = as_int(a[1])
     p[NDIM] = ndim
-    p[OFFSET] = q[OFFSET] + as_int(a[1])
+    p[OFFSET] = q[OFFSET] * itemsize(q[DTYPE]) // itemsize(p[DTYPE]) + as_int(a[2])
     numel = 1
     for d in range(ndim):
-        p[SHAPE + d] = as_int(a[2 + d])
-        p[STRIDE + d] = as_int(a[2 + ndim + d])
+        p[SHAPE + d] = as_int(a[3 + d])
+        p[STRIDE + d] = as_int(a[3 + ndim + d])
         numel *= p[SHAPE + d]
     p[NUMEL] = numel
     p[STORAGE] = q[STORAGE]

@@ -28,6 +28,7 @@ from jitgrad.arena.columns import (
     O_WORDS,
     OB_COPIES,
     OB_FILLS,
+    OB_ROUNDS,
     OFFSET,
     OP,
     OWNER,
@@ -70,6 +71,7 @@ from jitgrad.arena.recorder import (
     parallel_ready,
     plan_operand,
     release_temps,
+    round_numbers,
     store_number,
 )
 from jitgrad.arena.rows import (
@@ -129,6 +131,8 @@ def record_inplace(H, op, n):
     if dtype == NONE:
         return NONE
     if dtype >= FIRST_HALF and o[O_BITS] & OB_COPIES == 0:
+        if o[O_BITS] & OB_ROUNDS:
+            round_numbers(H, n, dtype)
         dtype = FLOAT32
     result = BOOL if o[O_RULE] == R_BOOL else dtype
     if category(result) > category(p[DTYPE]):

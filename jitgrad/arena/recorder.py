@@ -40,6 +40,7 @@ from jitgrad.arena.columns import (
     OB_NO_BOOL_OPERAND,
     OB_NO_FLOAT,
     OB_NO_INT,
+    OB_ROUNDS,
     OP,
     OUTVER,
     P_NDIM,
@@ -89,7 +90,7 @@ from jitgrad.arena.rows import (
 from jitgrad.arena.shapes import FLOAT32, broadcast_into, has_shape
 from jitgrad.arena.storage import store
 from jitgrad.dtypes import FIRST_FLOAT, FIRST_HALF
-from jitgrad.kernels.halves import narrowed
+from jitgrad.kernels.halves import narrowed, widened
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, bits, from_bits, jit, words
 from jitgrad.ops.casts import FIRST_CAST
 
@@ -353,6 +354,8 @@ def record_pointwise(H, op, n):
     if dtype >= FIRST_HALF and o[O_BITS] & OB_COPIES == 0:
         half = dtype
         dtype = FLOAT32
+        if o[O_BITS] & OB_ROUNDS:
+            round_numbers(H, n, half)
     k = kernel_of(H, op, dtype)
     if k == 0 or not casts_ready(H, n, dtype, masks) or not broadcast_operands(H, n):
         return NONE
@@ -380,6 +383,17 @@ def record_pointwise(H, op, n):
 
 
 # ---------------------------------------------------------------- 16-bit floats: computed in float32
+@jit
+def round_numbers(H, n, half):
+    """Round the numbers among the operands to a 16-bit dtype."""
+    h = words(H)
+    for i in range(n):
+        if h[C_KIND + i] != KIND_TENSOR:
+            number = from_bits(number_as_double(H, i))
+            h[C_BITS + i] = bits(widened(half, narrowed(half, _f32(number))) * 1.0)
+            h[C_KIND + i] = KIND_FLOAT
+
+
 @jit
 def widened_row(H, r):
     """A new float32 row with the elements of ``r``, a 16-bit float's; NONE after a fault."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jitgrad.dtypes import FIRST_HALF
 from jitgrad.ops.sorting import tensor_of
 
@@ -23,7 +21,9 @@ def need_matrix(name: str, x: Tensor, halves: bool = False) -> None:
         raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
     need_floats(name, x)
     if x.dtype.code >= FIRST_HALF and not halves:
-        raise NotImplementedError(f"{name}: Low precision dtypes not supported. Got {x.dtype.letter}")
+        raise NotImplementedError(
+            f"{name}: Low precision dtypes not supported. Got {x.dtype.letter}"
+        )
 
 
 def need_floats(name: str, x: Tensor) -> None:

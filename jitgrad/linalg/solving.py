@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jitgrad import dtypes
 from jitgrad.autograd.function import Function
 from jitgrad.errors import sizes
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
-from jitgrad import dtypes
 from jitgrad.ops.products import broadcast_shapes, matmul
 from jitgrad.ops.sorting import tensor_of
 

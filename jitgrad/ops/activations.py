@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry

@@ -17,7 +17,12 @@ _BITS = {
     "no_float": col.OB_NO_FLOAT,
     "no_int": col.OB_NO_INT,
     "copies": col.OB_COPIES,
+    "rounds": col.OB_ROUNDS,
 }
+#: Ops that PyTorch hands a number to as a tensor of the other operand's dtype.
+_ROUNDING = frozenset(
+    "add sub remainder fmod pow pow_tensor atan2 hypot maximum minimum eq ne lt le gt ge".split()
+)
 
 
 def pointwise(
@@ -53,6 +58,8 @@ def pointwise(
         used |= formula.names(vjp) if vjp else set()
     nin = max((i + 1 for i, o in enumerate(OPERANDS) if o in used), default=1)
     nin = max(nin, len(vjps))
+    if name in _ROUNDING:
+        only += " rounds"
     bits = {o: 1 << i for i, o in enumerate(OPERANDS)} | {"y": col.SAVED_OUT}
     needs = tuple(
         sum(bit for o, bit in bits.items() if o in formula.names(vjp)) if vjp else 0 for vjp in vjps

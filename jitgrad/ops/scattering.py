@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
-from jitgrad import dtypes
 from jitgrad.ops.operands import in_place, int64_index
 from jitgrad.ops.picking import index_add, index_copy, index_fill
 from jitgrad.ops.sorting import elements, flat_positions, tensor_of

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jitgrad import dtypes
 from jitgrad.ops import reductions
 

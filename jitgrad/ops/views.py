@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import Fault, call, entry, header
+from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text
 from jitgrad.ops import record
@@ -104,6 +105,44 @@ def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
         if int(header[col.H_FAULT]) == col.X_SHAPE:
             return None
         return record.view(VIEW, x, *sizes)
+
+
+def bits_as(x: Tensor, dtype: DType) -> Tensor:
+    """The memory of ``x`` seen as elements of another dtype, without history.
+
+    Where their size differs, so does the last dim.
+
+    Raises
+    ------
+    RuntimeError
+        If sizes, strides or the offset do not fit elements of another size.
+    """
+    shape, strides = list(entry.shape(x)), list(entry.stride(x))
+    have, wanted = x.dtype.itemsize, dtype.itemsize
+    what = f"to view {x.dtype.letter} as {dtype.letter} (different element sizes)"
+    if have != wanted:
+        if not shape:
+            raise RuntimeError(f"self.dim() cannot be 0 {what}")
+        if strides[-1] != 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 {what}, but got {strides[-1]}")
+    if have > wanted:
+        times = have // wanted
+        shape[-1] *= times
+        strides[:-1] = [s * times for s in strides[:-1]]
+    elif have < wanted:
+        times = wanted // have
+        places = {f"self.stride({d})": s for d, s in enumerate(strides[:-1])}
+        checked = {
+            "self.size(-1)": shape[-1],
+            "self.storage_offset()": x.storage_offset(),
+            **places,
+        }
+        for name, number in checked.items():
+            if number % times:
+                raise RuntimeError(f"{name} must be divisible by {times} {what}, but got {number}")
+        shape[-1] //= times
+        strides[:-1] = [s // times for s in strides[:-1]]
+    return entry.restride(x, dtype.code, 0, *shape, *strides)
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:

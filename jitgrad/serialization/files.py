@@ -156,5 +156,6 @@ def _load_native(content: bytes) -> Any:
         arrays = numpy.load(content)
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadFile(f"no complete safetensors file ({error})") from None
-    checked = {name: native.supported(values) for name, values in arrays.items()}
-    return native.unpack(checked, native.read_metadata(content))
+    metadata = native.read_metadata(content)
+    checked = {name: native.supported(values, metadata) for name, values in arrays.items()}
+    return native.unpack(checked, metadata)

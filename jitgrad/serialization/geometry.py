@@ -37,7 +37,7 @@ def flat(x: Tensor, start: int, stop: int) -> np.ndarray[Any, Any]:
     """Elements ``start`` to ``stop`` of the memory of ``x``, as an array that shares it."""
     if start == stop:
         return np.empty(0, x.dtype.numpy)
-    return entry.restride(x, start - x.storage_offset(), stop - start, 1)._memory()
+    return entry.restride(x, x.dtype.code, start - x.storage_offset(), stop - start, 1)._memory()
 
 
 def memory(values: np.ndarray[Any, Any]) -> Tensor:
@@ -84,5 +84,5 @@ def show(base: Tensor, offset: Any, shape: Any, stride: Any) -> Tensor:
             f"a tensor of shape {shape}, strides {stride} and offset {offset} does not fit the"
             f" {count} elements that the file has for it"
         )
-    made: Tensor = entry.restride(base, offset, *shape, *stride)
+    made: Tensor = entry.restride(base, base.dtype.code, offset, *shape, *stride)
     return made
