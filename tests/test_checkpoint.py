@@ -156,8 +156,8 @@ def test_other_readers_find_the_tensors(tmp_path: Path) -> None:
     save_file({"x": np.ones((2, 1), np.float32), "y": np.zeros((), np.int8)}, path)
     foreign = jitgrad.load(path, map_location="cpu", weights_only=True, mmap=False)
     assert {k: v.tolist() for k, v in foreign.items()} == {"x": [[1.0], [1.0]], "y": 0}
-    save_file({"x": np.ones(1, np.float16)}, path)
-    with pytest.raises(RuntimeError, match="dtype float16, which jitgrad does not have"):
+    save_file({"x": np.ones(1, np.uint16)}, path)
+    with pytest.raises(RuntimeError, match="dtype uint16, which jitgrad does not have"):
         jitgrad.load(path)
 
 
@@ -433,8 +433,8 @@ def test_pytorchs_checkpoints(torch: ModuleType, protocol: int) -> None:
 
 
 def test_pytorchs_files_with_what_is_not_there(torch: ModuleType) -> None:
-    with pytest.raises(RuntimeError, match="BFloat16Storage: jitgrad has no such dtype"):
-        from_torch(torch, torch.ones(1, dtype=torch.bfloat16))
+    with pytest.raises(RuntimeError, match="ComplexFloatStorage: jitgrad has no such dtype"):
+        from_torch(torch, torch.ones(1, dtype=torch.complex64))
     with pytest.raises(RuntimeError, match="bare pickle, such as PyTorch wrote before version 1.6"):
         from_torch(torch, torch.ones(1), _use_new_zipfile_serialization=False)
     with pytest.raises(pickle.UnpicklingError, match=r"global torch\.nn\.modules\.linear\.Linear"):

@@ -275,9 +275,9 @@ def test_zero_grad(torch: ModuleType, to_none: bool) -> None:
     check(torch, program)
 
 
-def test_half_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="16-bit"):
-        net(jitgrad).half()
+def test_16_bits() -> None:
+    for model, dtype in ((net(jitgrad).half(), "float16"), (net(jitgrad).bfloat16(), "bfloat16")):
+        assert {p.dtype.name for p in model.parameters()} == {dtype}
 
 
 # ---------------------------------------------------------------- state
