@@ -5,8 +5,7 @@ the ordinary one (input (N, C, I), weight (M, C / groups, K), result (N, M, O)):
 result, `spread` the input's gradient and `weigh` the weight's.  Their gradients are again these three.
 
 Inputs: input, weight, perhaps bias; of the op that makes a weight's gradient: input, cotangent.
-Attributes: stride, padding in front, dilation (3 words each, the last dims at the end), groups, whether
-it is transposed.  Imported by the compiler only.
+The plan and a row's attributes are in `plans`.  Imported by the compiler only.
 """
 
 from __future__ import annotations
@@ -14,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.arena.columns import ATTR, NDIM, NIN, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
+from jitgrad.arena.columns import NIN, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
 from jitgrad.arena.rows import data_of, input_at, row_at
 from jitgrad.arena.shapes import sum32, sum64
-from jitgrad.arena.storage import storage_new, store
+from jitgrad.arena.storage import store
 from jitgrad.dtypes import ALL
+from jitgrad.kernels.columns import LEAST_MAPS, MOST_PLACES, column_operations
 from jitgrad.kernels.correlation import (
     BIAS,
     CHANNEL_STEP,
@@ -29,8 +29,6 @@ from jitgrad.kernels.correlation import (
     DST_N,
     DST_Q,
     GROUPS,
-    IMAGES,
-    JOB_WORDS,
     MAP_STEP,
     MAPS,
     PLACES,
@@ -48,61 +46,30 @@ from jitgrad.kernels.correlation import (
 )
 from jitgrad.kernels.direct import direct_correlator, direct_weights
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, jit, words
+from jitgrad.kernels.plans import (
+    ATTR_TRANSPOSED,
+    BEFORE,
+    C_,
+    D_,
+    EXTENT,
+    I_,
+    K_,
+    LINE,
+    M_,
+    N_,
+    O_,
+    P_,
+    PLANE,
+    S_,
+    frame,
+    planned,
+    steps,
+    volume,
+)
 from jitgrad.kernels.reading import dense, done
 from jitgrad.kernels.tiles import ROWS
 
 Kernel = Callable[[Any, Any], Any]
-
-_STRIDE, _PADDING, _DILATION = ATTR, ATTR + 3, ATTR + 6
-_GROUPS, _TRANSPOSED = ATTR + 9, ATTR + 10
-
-# A plan: the job, then the ordinary convolution's sizes (3 words each), then the two lists of taps.
-_N, _C, _M = JOB_WORDS, JOB_WORDS + 1, JOB_WORDS + 2
-_I, _O, _K = JOB_WORDS + 5, JOB_WORDS + 8, JOB_WORDS + 11
-_S, _P, _D = JOB_WORDS + 14, JOB_WORDS + 17, JOB_WORDS + 20
-_BEFORE, _EXTENT = JOB_WORDS + 23, JOB_WORDS + 26
-_LINE, _PLANE = JOB_WORDS + 29, JOB_WORDS + 30  # of the source, padded or not
-_LISTS = JOB_WORDS + 32
-
-
-@jit
-def planned(H, p, big, w, small):
-    """A plan for row ``p``: the rows of an ordinary convolution's input, weight and result.
-
-    A storage, or NONE when memory is out.
-    """
-    taps = 1
-    for d in range(w[NDIM] - 2):
-        taps *= w[SHAPE + 2 + d]
-    s = storage_new(H, (_LISTS + 2 * taps) * 8)
-    if s == NONE:
-        return NONE
-    plan = words(store(H, s)[S_DATA])
-    plan[_N] = big[SHAPE]
-    plan[_C] = big[SHAPE + 1]
-    plan[_M] = small[SHAPE + 1]
-    plan[GROUPS] = p[_GROUPS]
-    plan[WHOLE] = taps
-    lead = 5 - w[NDIM]
-    for d in range(3):
-        e = SHAPE + 2 + d - lead
-        plan[_I + d] = big[e] if d >= lead else 1
-        plan[_O + d] = small[e] if d >= lead else 1
-        plan[_K + d] = w[e] if d >= lead else 1
-        plan[_S + d] = p[_STRIDE + d]
-        plan[_P + d] = p[_PADDING + d]
-        plan[_D + d] = p[_DILATION + d]
-    plan[TAP_LIST] = store(H, s)[S_DATA] + _LISTS * 8
-    plan[TAP_PICK] = plan[TAP_LIST] + taps * 8
-    plan[IMAGES] = plan[_N]
-    plan[BIAS] = 0
-    return s
-
-
-@jit
-def volume(plan, size):
-    """Product of three sizes."""
-    return plan[size] * plan[size + 1] * plan[size + 2]
 
 
 def _operations(dtype: int) -> tuple[Any, Any, Any]:
@@ -113,8 +80,18 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
     correlate_weights = weights_correlator(dtype)
     correlate_directly = direct_correlator(dtype)
     weigh_directly = direct_weights(dtype)
+    convolve_columns, spread_columns, weigh_columns = column_operations(dtype)
 
-    # The one place where the way is chosen: register tiles, or plain loops where they would stand empty.
+    # The one place where the way is chosen: products of matrices where there are so few places that a
+    # weight is hardly used again, else register tiles, or plain loops where those would stand empty.
+    @jit
+    def as_columns(plan):
+        return (
+            plan[N_] * volume(plan, O_) <= MOST_PLACES
+            and plan[M_] // plan[GROUPS] >= LEAST_MAPS
+            and plan[C_] // plan[GROUPS] * plan[WHOLE] >= LEAST_MAPS
+        )
+
     @jit
     def few(plan):
         return plan[MAPS] <= ROWS // 4
@@ -145,67 +122,34 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
         spare = NONE
         rim = phases != 1
         for d in range(3):
-            rim |= plan[_BEFORE + d] != 0 or plan[_EXTENT + d] > plan[dims + d]
+            rim |= plan[BEFORE + d] != 0 or plan[EXTENT + d] > plan[dims + d]
         if rim:
             spare = padded(
-                H, x, planes, plan_ + dims * 8, plan_ + _BEFORE * 8, plan_ + _EXTENT * 8, phases
+                H, x, planes, plan_ + dims * 8, plan_ + BEFORE * 8, plan_ + EXTENT * 8, phases
             )
             if spare == NONE:
                 return X_MEMORY, NONE
             plan[SRC] = store(H, spare)[S_DATA]
-            plan[_LINE] = (plan[_EXTENT + 2] + phases - 1) // phases * phases
-            plan[_PLANE] = plan[_LINE] * plan[_EXTENT + 1]
-            plan[SRC_C] = plan[_PLANE] * plan[_EXTENT]
+            plan[LINE] = (plan[EXTENT + 2] + phases - 1) // phases * phases
+            plan[PLANE] = plan[LINE] * plan[EXTENT + 1]
+            plan[SRC_C] = plan[PLANE] * plan[EXTENT]
         else:
             plan[SRC] = x
-            plan[_LINE] = plan[dims + 2]
-            plan[_PLANE] = plan[_LINE] * plan[dims + 1]
-            plan[SRC_C] = plan[_PLANE] * plan[dims]
+            plan[LINE] = plan[dims + 2]
+            plan[PLANE] = plan[LINE] * plan[dims + 1]
+            plan[SRC_C] = plan[PLANE] * plan[dims]
         return 0, spare
 
     @jit
     def windows(H, plan_, x):
         """Stage the windows of the input ``x`` as what is read.  (status, storage)."""
         plan = words(plan_)
-        for d in range(3):
-            plan[_BEFORE + d] = plan[_P + d]
-            plan[_EXTENT + d] = (
-                (plan[_O + d] - 1) * plan[_S + d] + (plan[_K + d] - 1) * plan[_D + d] + 1
-            )
-        phases = plan[_S + 2]
-        status, spare = source(H, plan_, x, plan[_N] * plan[_C], _I, phases)
-        if status != 0:
-            return status, spare
-        plan[SRC_N] = plan[_C] * plan[SRC_C]
-        plan[SRC_Q] = plan[_S] * plan[_PLANE]
-        plan[SRC_Q + 1] = plan[_S + 1] * plan[_LINE]
-        plan[CHANNELS] = plan[_C] // plan[GROUPS]
-        plan[COUNT_TAPS] = plan[WHOLE]
-        tap, pick = words(plan[TAP_LIST]), words(plan[TAP_PICK])
-        t = 0
-        for a in range(plan[_K]):
-            for b in range(plan[_K + 1]):
-                for c in range(plan[_K + 2]):
-                    last = c * plan[_D + 2]
-                    tap[t] = (
-                        a * plan[_D] * plan[_PLANE]
-                        + b * plan[_D + 1] * plan[_LINE]
-                        + last % phases * (plan[_LINE] // phases)
-                        + last // phases
-                    )
-                    pick[t] = t
-                    t += 1
-        plan[MAPS] = plan[_M] // plan[GROUPS]
-        plan[MAP_STEP] = plan[CHANNELS] * plan[WHOLE]
-        plan[CHANNEL_STEP] = plan[WHOLE]
-        for d in range(3):
-            plan[PLACES + d] = plan[_O + d]
-        plan[DST_C] = volume(plan, _O)
-        plan[DST_N] = plan[_M] * plan[DST_C]
-        plan[DST_Q] = plan[_O + 1] * plan[_O + 2]
-        plan[DST_Q + 1] = plan[_O + 2]
-        plan[DST_Q + 2] = 1
-        return 0, spare
+        frame(plan)
+        phases = plan[S_ + 2]
+        status, spare = source(H, plan_, x, plan[N_] * plan[C_], I_, phases)
+        if status == 0:
+            steps(plan)
+        return status, spare
 
     @jit
     def convolve(H, plan_, x, w, bias, y):
@@ -215,7 +159,10 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
         plan = words(plan_)
         plan[WEIGHTS] = w
         plan[DST] = y
-        status = summed(H, plan_, bias)
+        if as_columns(plan):
+            status = convolve_columns(H, plan_, bias)
+        else:
+            status = summed(H, plan_, bias)
         done(H, spare)
         return status
 
@@ -228,7 +175,9 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
         src = plan[SRC]
         plan[WEIGHTS] = dw
         plan[DST] = dy
-        if few(plan):
+        if as_columns(plan):
+            status = weigh_columns(H, plan_)
+        elif few(plan):
             status = weigh_directly(H, plan_)
         else:
             for g in range(plan[GROUPS]):
@@ -244,72 +193,74 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
     @jit
     def reach(plan, d, a, k):
         """(does tap ``k`` of dim ``d`` reach phase ``a``, the place of the result it meets first)."""
-        n = a + plan[_P + d] - k * plan[_D + d]
-        return n % plan[_S + d] == 0, n // plan[_S + d]
+        n = a + plan[P_ + d] - k * plan[D_ + d]
+        return n % plan[S_ + d] == 0, n // plan[S_ + d]
 
     @jit
     def phase_places(plan, d, a):
-        return (plan[_I + d] - a + plan[_S + d] - 1) // plan[_S + d]
+        return (plan[I_ + d] - a + plan[S_ + d] - 1) // plan[S_ + d]
 
     @jit
     def spread(H, plan_, dy, w, bias, dx):
         plan = words(plan_)
+        if as_columns(plan):
+            return spread_columns(H, plan_, dy, w, bias, dx)
         for d in range(3):
             low = 0
             high = 0
-            for a in range(min(plan[_S + d], plan[_I + d])):
-                for k in range(plan[_K + d]):
+            for a in range(min(plan[S_ + d], plan[I_ + d])):
+                for k in range(plan[K_ + d]):
                     meets, first = reach(plan, d, a, k)
                     if meets:
                         low = min(low, first)
                         high = max(high, first + phase_places(plan, d, a) - 1)
-            plan[_BEFORE + d] = -low
-            plan[_EXTENT + d] = high - low + 1
-        status, spare = source(H, plan_, dy, plan[_N] * plan[_M], _O, 1)
+            plan[BEFORE + d] = -low
+            plan[EXTENT + d] = high - low + 1
+        status, spare = source(H, plan_, dy, plan[N_] * plan[M_], O_, 1)
         if status != 0:
             return status
-        maps = plan[_C] // plan[GROUPS]
-        plan[SRC_N] = plan[_M] * plan[SRC_C]
-        plan[SRC_Q] = plan[_PLANE]
-        plan[SRC_Q + 1] = plan[_LINE]
-        plan[CHANNELS] = plan[_M] // plan[GROUPS]
+        maps = plan[C_] // plan[GROUPS]
+        plan[SRC_N] = plan[M_] * plan[SRC_C]
+        plan[SRC_Q] = plan[PLANE]
+        plan[SRC_Q + 1] = plan[LINE]
+        plan[CHANNELS] = plan[M_] // plan[GROUPS]
         plan[MAPS] = maps
         plan[MAP_STEP] = plan[WHOLE]
         plan[CHANNEL_STEP] = maps * plan[WHOLE]
-        plan[DST_C] = volume(plan, _I)
-        plan[DST_N] = plan[_C] * plan[DST_C]
-        plan[DST_Q] = plan[_S] * plan[_I + 1] * plan[_I + 2]
-        plan[DST_Q + 1] = plan[_S + 1] * plan[_I + 2]
-        plan[DST_Q + 2] = plan[_S + 2]
+        plan[DST_C] = volume(plan, I_)
+        plan[DST_N] = plan[C_] * plan[DST_C]
+        plan[DST_Q] = plan[S_] * plan[I_ + 1] * plan[I_ + 2]
+        plan[DST_Q + 1] = plan[S_ + 1] * plan[I_ + 2]
+        plan[DST_Q + 2] = plan[S_ + 2]
         tap, pick = words(plan[TAP_LIST]), words(plan[TAP_PICK])
-        s1, s2 = plan[_S + 1], plan[_S + 2]
-        for phase in range(volume(plan, _S)):
+        s1, s2 = plan[S_ + 1], plan[S_ + 2]
+        for phase in range(volume(plan, S_)):
             a0 = phase // (s1 * s2)
             a1 = phase // s2 % s1
             a2 = phase % s2
-            if a0 >= plan[_I] or a1 >= plan[_I + 1] or a2 >= plan[_I + 2]:
+            if a0 >= plan[I_] or a1 >= plan[I_ + 1] or a2 >= plan[I_ + 2]:
                 continue
             t = 0
-            for k0 in range(plan[_K]):
+            for k0 in range(plan[K_]):
                 meets0, e0 = reach(plan, 0, a0, k0)
-                for k1 in range(plan[_K + 1]):
+                for k1 in range(plan[K_ + 1]):
                     meets1, e1 = reach(plan, 1, a1, k1)
-                    for k2 in range(plan[_K + 2]):
+                    for k2 in range(plan[K_ + 2]):
                         meets2, e2 = reach(plan, 2, a2, k2)
                         if meets0 and meets1 and meets2:
                             tap[t] = (
-                                (e0 + plan[_BEFORE]) * plan[_PLANE]
-                                + (e1 + plan[_BEFORE + 1]) * plan[_LINE]
+                                (e0 + plan[BEFORE]) * plan[PLANE]
+                                + (e1 + plan[BEFORE + 1]) * plan[LINE]
                                 + e2
-                                + plan[_BEFORE + 2]
+                                + plan[BEFORE + 2]
                             )
-                            pick[t] = (k0 * plan[_K + 1] + k1) * plan[_K + 2] + k2
+                            pick[t] = (k0 * plan[K_ + 1] + k1) * plan[K_ + 2] + k2
                             t += 1
             plan[COUNT_TAPS] = t
             plan[PLACES] = phase_places(plan, 0, a0)
             plan[PLACES + 1] = phase_places(plan, 1, a1)
             plan[PLACES + 2] = phase_places(plan, 2, a2)
-            start = dx + ((a0 * plan[_I + 1] + a1) * plan[_I + 2] + a2) * size
+            start = dx + ((a0 * plan[I_ + 1] + a1) * plan[I_ + 2] + a2) * size
             plan[WEIGHTS] = w
             plan[DST] = start
             status |= summed(H, plan_, bias)
@@ -323,7 +274,7 @@ def _operations(dtype: int) -> tuple[Any, Any, Any]:
 def convolution_plan(H, p):
     """The plan of a convolution's row."""
     first, w = row_at(H, input_at(p, 0)), row_at(H, input_at(p, 1))
-    if p[_TRANSPOSED] != 0:
+    if p[ATTR_TRANSPOSED] != 0:
         return planned(H, p, p, w, first)
     return planned(H, p, first, w, p)
 
@@ -344,7 +295,7 @@ def convolution(dtype: int) -> Kernel:
         status = 0
         if ax == 0 or aw == 0 or s == NONE or (bias and ab == 0):
             status = X_MEMORY
-        elif p[_TRANSPOSED] != 0:
+        elif p[ATTR_TRANSPOSED] != 0:
             status = spread(H, store(H, s)[S_DATA], ax, aw, ab, data_of(H, out))
         else:
             status = convolve(H, store(H, s)[S_DATA], ax, aw, ab, data_of(H, out))
@@ -369,7 +320,7 @@ def convolution_dx(dtype: int) -> Kernel:
         status = 0
         if aw == 0 or s == NONE:
             status = X_MEMORY
-        elif p[_TRANSPOSED] != 0:
+        elif p[ATTR_TRANSPOSED] != 0:
             status = convolve(H, store(H, s)[S_DATA], args[3], aw, 0, args[2])
         else:
             status = spread(H, store(H, s)[S_DATA], args[3], aw, 0, args[2])
@@ -392,7 +343,7 @@ def convolution_dw(dtype: int) -> Kernel:
         status = 0
         if ax == 0 or s == NONE:
             status = X_MEMORY
-        elif p[_TRANSPOSED] != 0:
+        elif p[ATTR_TRANSPOSED] != 0:
             status = weigh(H, store(H, s)[S_DATA], args[3], ax, args[2])
         else:
             status = weigh(H, store(H, s)[S_DATA], ax, args[3], args[2])

@@ -250,8 +250,8 @@ def tap_tile(dtype: int, span: int) -> Any:
     return tile
 
 
-def copy_lanes(dtype: int) -> Any:
-    """Jitted ``copy(dst, src, n)``: n elements, at most a vector of them, between addresses."""
+def copy_lanes(dtype: int, adding: bool = False) -> Any:
+    """Jitted ``copy(dst, src, n)``: n elements, at most a vector of them, between addresses; or add them."""
 
     @intrinsic
     def copy(typingctx: Any, dst: Any, src: Any, n: Any) -> Any:
@@ -263,7 +263,7 @@ def copy_lanes(dtype: int) -> Any:
             mask = builder.icmp_signed("<", counts, code.splat(n))
             zero = ir.Constant(code.vector, None)
             align = ir.Constant(ir.IntType(32), code.size)
-            place = code.pointer(src, 0, code.vector)
+            place, to = (code.pointer(address, 0, code.vector) for address in (src, dst))
             name = f"v{v}f{code.size * 8}.p0"
             module = builder.module
             load = module.declare_intrinsic(
@@ -272,12 +272,13 @@ def copy_lanes(dtype: int) -> Any:
                 ir.FunctionType(code.vector, [place.type, align.type, mask.type, code.vector]),
             )
             value = builder.call(load, [place, align, mask, zero])
+            if adding:
+                value = builder.fadd(builder.call(load, [to, align, mask, zero]), value)
             store = module.declare_intrinsic(
                 f"llvm.masked.store.{name}",
                 (),
                 ir.FunctionType(ir.VoidType(), [code.vector, place.type, align.type, mask.type]),
             )
-            to = code.pointer(dst, 0, code.vector)
             builder.call(store, [value, to, align, mask])
             return ir.Constant(_WORD, 0)
 

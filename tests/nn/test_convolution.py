@@ -16,8 +16,9 @@ from tests.ops.both import check
 F = jitgrad.nn.functional
 Array = np.ndarray[Any, Any]
 
-#: input channels, maps: with groups of 1, 2 or all, both the tiles and the plain loops have their turn.
-CHANNELS, MAPS = 4, 12
+#: Input channels and maps: with groups of 1, 2 or all, products of columns, tiles and plain loops have their
+#: turn, and so they do where the two are exchanged.
+SIZES = [(4, 12), (6, 6), (16, 16)]
 SPACE, KERNEL = (7, 8, 6), (3, 2, 1)
 
 
@@ -51,27 +52,35 @@ def compare(torch: ModuleType, name: str, arrays: list[Array], **options: Any) -
 OPTIONS = list(itertools.product((1, 2, 3), (0, 2), (1, 2)))
 
 
-@pytest.mark.parametrize("groups", [1, 2, CHANNELS])
+@pytest.mark.parametrize("groups", [1, 2, 0])
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_against_pytorch(torch: ModuleType, n: int, groups: int) -> None:
+@pytest.mark.parametrize("sizes", SIZES)
+def test_against_pytorch(torch: ModuleType, sizes: tuple[int, int], n: int, groups: int) -> None:
     """Strides, paddings and dilations, with and without a bias."""
+    channels, maps = sizes
+    groups = groups or channels
     for k, (stride, padding, dilation) in enumerate(OPTIONS):
-        x = data(2, CHANNELS, *SPACE[:n])
-        w = data(MAPS, CHANNELS // groups, *KERNEL[:n], seed=1)
-        arrays = [x, w, data(MAPS, seed=2)][: 3 - k % 2]
+        x = data(2, channels, *SPACE[:n])
+        w = data(maps, channels // groups, *KERNEL[:n], seed=1)
+        arrays = [x, w, data(maps, seed=2)][: 3 - k % 2]
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         compare(torch, f"conv{n}d", arrays, **options)
         compare(torch, f"conv{n}d", [a.astype("float32") for a in arrays], **options)
 
 
-@pytest.mark.parametrize("groups", [1, 2, CHANNELS])
+@pytest.mark.parametrize("groups", [1, 2, 0])
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_transposed_against_pytorch(torch: ModuleType, n: int, groups: int) -> None:
+@pytest.mark.parametrize("sizes", SIZES)
+def test_transposed_against_pytorch(
+    torch: ModuleType, sizes: tuple[int, int], n: int, groups: int
+) -> None:
     """The same of transposed convolutions."""
+    channels, maps = sizes
+    groups = groups or channels
     for k, (stride, padding, dilation) in enumerate(OPTIONS):
-        x = data(2, CHANNELS, *(5, 4, 6)[:n])
-        w = data(CHANNELS, MAPS // groups, *KERNEL[:n], seed=1)
-        arrays = [x, w, data(MAPS, seed=2)][: 3 - k % 2]
+        x = data(2, channels, *(5, 4, 6)[:n])
+        w = data(channels, maps // groups, *KERNEL[:n], seed=1)
+        arrays = [x, w, data(maps, seed=2)][: 3 - k % 2]
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
         options |= {"groups": groups, "output_padding": max(stride, dilation) - 1}
         if any((5 - 1) * stride - 2 * padding + 1 <= 0 for _ in range(n)):
@@ -88,6 +97,11 @@ def test_transposed_against_pytorch(torch: ModuleType, n: int, groups: int) -> N
         ((1, 70, 9, 9), (130, 70, 1, 1), {}),
         ((40, 2, 4, 4), (9, 2, 4, 4), {}),  # one place an image
         ((2, 3, 9, 9), (4, 3, 2, 2), {"stride": 5}),  # elements that no window reads
+        ((2, 3, 9, 11), (8, 3, 2, 2), {"stride": (5, 4), "padding": (0, 1)}),
+        ((2, 3, 16, 32), (8, 3, 3, 3), {"padding": 1}),  # as many places as columns take,
+        ((1, 3, 25, 41), (8, 3, 3, 3), {"padding": 1}),  # and one more
+        ((3, 64, 2, 2), (96, 64, 3, 3), {"padding": 1}),
+        ((2, 3, 5, 40), (8, 3, 1, 3), {"stride": (1, 3)}),
         ((2, 3, 9, 9), (8, 3, 3, 3), {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1)}),
         ((2, 3, 4, 4), (5, 3, 3, 3), {"padding": 5}),  # windows of zeros alone
         ((2, 8, 6, 6), (8, 1, 3, 3), {"padding": "same", "groups": 8, "dilation": 2}),
@@ -120,6 +134,8 @@ def test_threads(torch: ModuleType) -> None:
     x, w, b = data(4, 16, 40, 40), data(24, 16, 3, 3, seed=1), data(24, seed=2)
     compare(torch, "conv2d", [x, w, b], padding=1)
     compare(torch, "conv2d", [x, w[:16, :1], b[:16]], padding=1, groups=16, stride=2)
+    x, w = data(4, 128, 12, 12), data(24, 128, 3, 3, seed=1)
+    compare(torch, "conv2d", [x, w, b], padding=1)
 
 
 def test_transposed_operands(torch: ModuleType) -> None:
