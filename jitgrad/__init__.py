@@ -26,6 +26,7 @@ from jitgrad.ops import padding as _padding  # isort: skip
 from jitgrad.ops import activations as _activations  # isort: skip
 from jitgrad.ops import cells as _cells  # isort: skip
 from jitgrad.ops import recurrence as _recurrence  # isort: skip
+from jitgrad.ops import ctc as _ctc  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (Graves et al. 2006), composed of ops on all samples at once."""
+"""Connectionist temporal classification (Graves et al. 2006): checks and reductions of `jitgrad.ops.ctc`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.function import Function
-from jitgrad.creation import from_numpy, zeros, zeros_like
+from jitgrad.autograd.grad_mode import enable_grad
+from jitgrad.creation import from_numpy
+from jitgrad.dtypes import float32, float64
 from jitgrad.nn.functional.losses import reduced
-from jitgrad.ops.arithmetic import where
+from jitgrad.ops import ctc
 from jitgrad.ops.cross_entropy import MEAN, reduction_code
-from jitgrad.ops.joining import cat, stack
-from jitgrad.ops.reductions import logsumexp
+from jitgrad.ops.recipe import Gradients, Step, recipe
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 __all__ = ["ctc_loss"]
-
-# The logarithm of what cannot be: finite, because -inf - -inf is NaN in gradients.
-_NEVER = -1e30
 
 
 def _lengths(value: Any, n: int, name: str) -> np.ndarray[Any, Any]:
@@ -108,7 +107,7 @@ def ctc_loss(
     """
     how = reduction_code(reduction, None, None)
     x = log_probs.unsqueeze(1) if log_probs.ndim == 2 else log_probs
-    if not x.dtype.is_floating_point:
+    if x.dtype not in (float32, float64):
         raise RuntimeError(f"\"ctc_loss_cpu\" not implemented for '{x.dtype.letter}'")
     time, n, classes = x.shape
     if not 0 <= blank < classes:
@@ -126,82 +125,34 @@ def ctc_loss(
     labels = _padded(targets, wanted, blank)
     if labels.size and not (0 <= labels.min() and labels.max() < classes):
         raise RuntimeError("targets must be in label range")
-    losses = _losses(x, labels, used, wanted, blank)
-    infinite = losses.detach() > -_NEVER / 2
-    losses = losses.masked_fill(infinite, 0.0 if zero_infinity else float("inf"))
-    # The gradient of logits: nothing in value.
-    inside = from_numpy(np.arange(time)[:, None] < used)
-    losses = losses + _Mass.apply(x, inside).masked_fill(infinite, 0.0)
+    lengths = from_numpy(np.stack([used, wanted]))
+    losses = ctc.losses(x, from_numpy(labels), lengths, blank, zero_infinity)
     if how == MEAN:
         losses = losses / from_numpy(np.maximum(wanted, 1)).to(x.dtype)
     found = reduced(losses, how)
     return found.squeeze(0) if how == 0 and log_probs.ndim == 2 else found
 
 
-class _Mass(Function):
-    """Nothing, with the classes' probabilities at the times in use as its gradient."""
+# ---------------------------------------------------------------- recipe (`jitgrad.ops.recipe`)
+class _Gradient(Function):
+    """The gradient of the losses, which is no derivative of what was computed: it has none itself."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, inside: Tensor) -> Tensor:
-        """Zeros (N)."""
-        ctx.save_for_backward(x)
-        ctx.inside = inside
-        return zeros(x.shape[1], dtype=x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        """The gradient of the logarithms of probabilities."""
-        (x,) = ctx.saved_tensors
-        inside = where(ctx.inside, g, 0.0)
-        return _Probabilities.apply(x) * inside.unsqueeze(2), None
-
-
-class _Probabilities(Function):
-    """``exp(x)`` in a gradient that is no derivative of what was computed: there is no second one."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """The probabilities."""
-        return x.exp()
+    def forward(ctx: Any, g: Tensor, x: Tensor, *arguments: Any) -> Tensor:
+        """Of logarithms ``x`` with cotangent ``g``."""
+        x = x.detach().requires_grad_()
+        with enable_grad():
+            (found,) = grad(ctc.losses(x, *arguments), x, g.detach())
+        return found
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> None:
         """Refused."""
-        raise RuntimeError("derivative for the gradient of ctc_loss is not implemented")
+        raise RuntimeError("derivative for aten::_ctc_loss_backward is not implemented")
 
 
-def _losses(
-    x: Tensor,
-    labels: np.ndarray[Any, Any],
-    used: np.ndarray[Any, Any],
-    wanted: np.ndarray[Any, Any],
-    blank: int,
-) -> Tensor:
-    """The forward recursion over states: blanks between, before and after the labels."""
-    time, n, _ = x.shape
-    states = np.full((n, 2 * labels.shape[1] + 1), blank, np.int64)
-    states[:, 1::2] = labels
-    # A state can be reached from two before it unless it is blank or repeats that label.
-    skips = np.zeros(states.shape, bool)
-    skips[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
-    width = states.shape[1]
-    begin = np.full(states.shape, _NEVER, x.dtype.numpy)
-    begin[:, 0] = 0
-    begin[wanted > 0, 1:2] = 0
-    alpha = from_numpy(begin)
-    emitted = x.gather(2, from_numpy(states).unsqueeze(0).expand(time, n, width))
-    never = zeros_like(alpha) + _NEVER
-    may_skip = from_numpy(skips)
-    for t in range(time):
-        if t:
-            one = cat([never[:, :1], alpha[:, :-1]], 1)
-            two = where(may_skip, cat([never[:, :2], alpha[:, :-2]], 1)[:, :width], never)
-            moved = logsumexp(stack([alpha, one, two]), 0)
-        else:
-            moved = alpha
-        running = from_numpy(np.broadcast_to(t < used[:, None], states.shape).copy())
-        alpha = where(running, moved + emitted[t], alpha)
-    ends = np.stack([2 * wanted, np.maximum(2 * wanted - 1, 0)], 1)
-    last = alpha.gather(1, from_numpy(ends))
-    last = where(from_numpy(np.stack([wanted >= 0, wanted > 0], 1)), last, _NEVER)
-    return -logsumexp(last, 1)
+@recipe(ctc.CTC)
+def _ctc_recipe(step: Step, g: Tensor) -> Gradients:
+    x, labels, lengths = (step.saved(i) for i in range(3))
+    blank, zero_infinity = step.integer(0), step.integer(1) != 0
+    return (_Gradient.apply(g, x, labels, lengths, blank, zero_infinity), None, None, None)
