@@ -30,7 +30,7 @@ from rich.table import Table
 from jitgrad.bench.case import Case, Goal, Prepared
 from jitgrad.bench.cases import CASES
 from jitgrad.bench.measuring import compare, error_text, in_turns, repeats_for
-from jitgrad.bench.peers import limit_blas
+from jitgrad.bench.peers import PEERS, limit_blas
 from jitgrad.bench.results import duration
 
 CASE_SECONDS = 20.0  # a slow case gets fewer rounds, but at least three
@@ -73,8 +73,8 @@ class Row:
 def prepare(case: Case, libraries: Libraries) -> dict[str, Prepared]:
     """Set the work up in each library, run it once and compare the results with the reference."""
     ready = {name: case.setup(namespace) for name, namespace in libraries.items()}
-    if case.by_hand is not None:
-        ready[BY_HAND] = case.by_hand()
+    if "numpy" in case.ways or case.program is not None and case.program.by_hand is not None:
+        ready[BY_HAND] = PEERS[BY_HAND].prepare(case, np)
     for work in ready.values():
         work.run()
     for name, work in ready.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -52,10 +52,10 @@ class Case:
     ----------
     setup
         Makes the case's tensors in a namespace like torch's and returns the work.
-    by_hand
-        The same in NumPy, gradient written out.
     program
         The same as a function of arrays, for libraries that differentiate those.
+    ways
+        The same in libraries by name, where it takes more than a function of arrays.
     nodes
         Graph nodes in the work, where the time per node is what counts.
     atol, rtol
@@ -69,8 +69,8 @@ class Case:
     name: str
     what: str
     setup: Callable[[Namespace], Prepared]
-    by_hand: Callable[[], Prepared] | None = None
     program: Program | None = None
+    ways: Mapping[str, Callable[[Any], Prepared]] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
     nodes: int | None = None
     atol: float = 1e-6
@@ -79,6 +79,12 @@ class Case:
     flops: float | None = None
     size: int | None = None
     line: str = ""
+
+
+def compiled(T: Namespace, make: Callable[[Namespace], Any]) -> Any:
+    """What `make` makes of the namespace; compiled, if that is what is measured (`peers.Compiling`)."""
+    wrap = getattr(T, "compiled_case", None)
+    return make(T) if wrap is None else wrap(make)
 
 
 def gradients(*leaves: Any) -> list[NDArray[Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.bench import by_hand
 from jitgrad.bench.case import Case
 from jitgrad.bench.programs import Array, Function, Program
 from jitgrad.ops.table import OPS
@@ -397,7 +398,15 @@ def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
         return found
 
     program = Program(
-        line.tensors, line.arrays, data, wanted, part, layout, square, compared=line.compared
+        line.tensors,
+        line.arrays,
+        data,
+        wanted,
+        part,
+        layout,
+        square,
+        compared=line.compared,
+        by_hand=by_hand.OPS.get(name) if floating else None,
     )
     group = f"{name}:{part}:{dtype}:{layout}"
     single = dtype != "float64"
@@ -419,12 +428,21 @@ def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
 _PART_FLOPS = {"forward": 1.0, "backward": 2.0, "both": 3.0}
 
 
+#: Ops whose result is a number, or a number a row.
+_REDUCTIONS = frozenset(
+    "sum mean prod amax amin argmax argmin var std max min max_dim min_dim all any norm logsumexp median"
+    " nanmedian mode kthvalue dot mv mse_loss l1_loss smooth_l1_loss huber_loss nll_loss"
+    " binary_cross_entropy binary_cross_entropy_with_logits select".split()
+)
+
+
 def _traffic(line: Operation, part: str, side: int, dtype: str, wanted: int) -> float:
-    """The least bytes: operands read and a result of the first one's size written; gradients alike."""
+    """The least bytes: operands read, the result written; its cotangent read, the gradients written."""
     each = float(side * side * np.dtype(dtype).itemsize)
     full = sum(kind not in "rck" for kind in line.kinds)
-    forward = each * (full + 1)
-    backward = each * (1 + min(wanted, full))
+    result = 0 if line.name in _REDUCTIONS else 1
+    forward = each * (full + result)
+    backward = each * (result + min(wanted, full))
     return {"forward": forward, "backward": backward, "both": forward + backward}[part]
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from jitgrad.bench.case import CannotDo, Case, Prepared
+from jitgrad.bench.programs import Program
 
 OURS = "jitgrad"
+Setup = Callable[[Case, Any], Prepared]
 
 
 class NotInstalled(Exception):
@@ -25,41 +28,74 @@ class Peer:
     name: str
     module: str
     install: str
-    prepare: Callable[[Case, Any], Prepared]
+    prepare: Setup
 
 
 def _eager(case: Case, module: Any) -> Prepared:
     return case.setup(module)
 
 
-def _numpy(case: Case, module: Any) -> Prepared:
-    if case.by_hand is not None:
-        return case.by_hand()
-    if case.program is None:
-        raise CannotDo("not written by hand in NumPy")
-    return case.program.numpy(module)
+def _compiled(case: Case, module: Any) -> Prepared:
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise CannotDo("torch.compile needs a C++ compiler, and there is no g++ here")
+    namespace = Compiling(module)
+    work = case.setup(namespace)
+    if not namespace.compiled_something:
+        raise CannotDo("there is no function in it to be compiled")
+    return work
 
 
-def _autograd(case: Case, module: Any) -> Prepared:
-    if case.program is None:
-        raise CannotDo("written with tensors; autograd differentiates functions of arrays")
-    return case.program.autograd(module)
+class Compiling:
+    """The module torch, whose cases compile their function or model (`case.compiled`)."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self.compiled_something = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+    def compiled_case(self, make: Callable[[Any], Any]) -> Any:
+        """Compile what is made of the real torch."""
+        self.compiled_something = True
+        made = make(self._torch)
+        self._torch._dynamo.reset()  # each case is compiled as if it were the first one
+        return self._torch.compile(made, dynamic=False)
 
 
-def _jax(case: Case, module: Any) -> Prepared:
-    if case.program is None:
-        raise CannotDo("written with tensors; JAX differentiates functions of arrays")
-    return case.program.jax(module)
+def _of_arrays(name: str, why: str, prepare: Callable[[Program, Any], Prepared]) -> Setup:
+    """How a library is set up that works on arrays: the case's own way, or its function of arrays."""
+
+    def setup(case: Case, module: Any) -> Prepared:
+        if name in case.ways:
+            return case.ways[name](module)
+        if case.program is None:
+            raise CannotDo(why)
+        return prepare(case.program, module)
+
+    return setup
 
 
+_TENSORS = "written with tensors or modules; this library differentiates functions of arrays"
 PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "jitgrad", "pip install jitgrad", _eager),
         Peer("torch", "torch", "pip install torch", _eager),
-        Peer("jax", "jax", "pip install jax", _jax),
-        Peer("autograd", "autograd", "pip install autograd", _autograd),
-        Peer("numpy", "numpy", "pip install numpy", _numpy),
+        Peer("torch.compile", "torch", "pip install torch", _compiled),
+        Peer("jax", "jax", "pip install jax", _of_arrays("jax", _TENSORS, Program.jax)),
+        Peer(
+            "autograd",
+            "autograd",
+            "pip install autograd",
+            _of_arrays("autograd", _TENSORS, Program.autograd),
+        ),
+        Peer(
+            "numpy",
+            "numpy",
+            "pip install numpy",
+            _of_arrays("numpy", "not written by hand in NumPy", Program.numpy),
+        ),
     )
 }
 

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jitgrad.bench.case import CannotDo, Namespace, Prepared
+from jitgrad.bench.case import CannotDo, Namespace, Prepared, compiled
 from jitgrad.bench.measuring import copied
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
+#: ``f(cotangent, *operands)``: computes the value, drops it, returns the gradients that are wanted.
+ByHand = Callable[..., list[Array]]
 
 PARTS = ("forward", "backward", "both")
 LAYOUTS = ("contiguous", "transposed", "broadcast")
+
+
+def loop(xp: Any, step: Callable[[Any], Any], state: Any, count: int) -> Any:
+    """Take a number of steps; in JAX as a loop that is compiled once, else one by one."""
+    if getattr(xp, "__name__", "") == "jax.numpy":
+        from jax import lax  # type: ignore[import-not-found, unused-ignore]
+
+        return lax.scan(lambda s, _: (step(s), None), state, None, length=count)[0]
+    for _ in range(count):
+        state = step(state)
+    return state
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,14 @@ class Program:
         The operands that `layout` is about.
     compared : bool
         False where the results are random.
+    weighted : bool
+        False where backward begins at a scalar, with one, as a loss does.
+    by_hand : callable or None
+        Value and gradients in NumPy.
+    unrolled : int
+        The ops of a loop that a compiler would write out one after the other.
+    loops : bool
+        The loop is made by `loop`, so that JAX keeps it.
     """
 
     tensors: Function
@@ -47,9 +69,15 @@ class Program:
     layout: str = "contiguous"
     strided: tuple[int, ...] = ()
     compared: bool = True
+    weighted: bool = True
+    by_hand: ByHand | None = None
+    unrolled: int = 0
+    loops: bool = False
 
     def cotangent(self, shape: tuple[int, ...], kind: Any) -> Array:
         """What is sent into backward: the same for every library."""
+        if not self.weighted:
+            return np.ones(shape, np.dtype(kind))
         values = np.random.default_rng(99).normal(size=shape)
         return np.asarray(values, np.dtype(kind))
 
@@ -61,13 +89,19 @@ class Program:
         """The work on tensors; forward records the graph, as in training."""
         leaves = [self._leaf(T, i, a) for i, a in enumerate(self.data())]
         wanted = [leaves[i] for i in self.wanted]
-        function = self.tensors
-        first = function(T, *leaves)
+
+        def of(namespace: Namespace) -> Function:
+            if namespace is not T:  # compiled
+                self._refuse_unrolled(2_000)
+            return partial(self.tensors, namespace)
+
+        function = compiled(T, of)
+        first = function(*leaves)
         state = [first]
         if self.part == "forward":
 
             def forward() -> None:
-                state[0] = function(T, *leaves)
+                state[0] = function(*leaves)
 
             return Prepared(forward, self._results(lambda: state))
         if not wanted or not first.requires_grad:
@@ -81,8 +115,10 @@ class Program:
                 leaf.grad = None
             if alone:
                 first.backward(weight, retain_graph=True)
+            elif self.weighted:
+                function(*leaves).backward(weight)
             else:
-                function(T, *leaves).backward(weight)
+                function(*leaves).backward()
 
         return Prepared(run, self._results(lambda: [leaf.grad for leaf in wanted]))
 
@@ -94,6 +130,10 @@ class Program:
         else:
             x = T.tensor(array)
         return x.detach().requires_grad_() if i in self.wanted else x
+
+    def _refuse_unrolled(self, most: int) -> None:
+        if self.unrolled > most:
+            raise CannotDo(f"a loop of {self.unrolled:,} ops, which would take it minutes")
 
     # ------------------------------------------------------------ like NumPy
     def laid_out(self) -> list[Array]:
@@ -112,10 +152,12 @@ class Program:
         return self.arrays
 
     def numpy(self, xp: Any) -> Prepared:
-        """The forward part in NumPy."""
+        """The forward part in NumPy, or both parts by hand."""
+        if self.part == "both" and self.by_hand is not None:
+            return self._numpy_by_hand(self.by_hand)
         function = self._arrays()
         if self.part != "forward":
-            raise CannotDo("NumPy has no gradients")
+            raise CannotDo("NumPy has no gradients, and none is written by hand")
         operands = self.laid_out()
         state: list[Any] = [None]
 
@@ -124,8 +166,21 @@ class Program:
 
         return Prepared(run, self._results(lambda: state))
 
+    def _numpy_by_hand(self, by_hand: ByHand) -> Prepared:
+        operands = self.laid_out()
+        value = self._arrays()(np, *operands)
+        weight = self.cotangent(np.shape(value), np.asarray(value).dtype)
+        weight = weight if np.shape(value) else weight[()]
+        state: list[list[Array]] = [[]]
+
+        def run() -> None:
+            state[0] = by_hand(weight, *operands)
+
+        return Prepared(run, self._results(lambda: state[0]))
+
     def autograd(self, module: Any) -> Prepared:
         """The work in HIPS autograd."""
+        self._refuse_unrolled(20_000)
         xp = module.numpy
         function, operands = self._arrays(), self.laid_out()
         state: list[Any] = [None]
@@ -173,6 +228,8 @@ class Program:
 
     def jax(self, module: Any) -> Prepared:
         """The work in JAX, compiled as a whole; a run ends when the result is there."""
+        if not self.loops:
+            self._refuse_unrolled(2_000)
         xp = module.numpy
         function = self._arrays()
         if self.layout != "contiguous":

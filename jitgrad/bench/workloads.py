@@ -1,4 +1,4 @@
-"""Real programs: likelihoods, differential equations, minimisation, models. Each is small and whole."""
+"""Real programs: likelihoods, differential equations, minimisation, models (`models`). Each is whole."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.bench.case import Case, Namespace, Prepared, gradients, random
+from jitgrad.bench import by_hand as hand
+from jitgrad.bench import models
+from jitgrad.bench.case import Case, Goal, random
 from jitgrad.bench.operations import logsumexp
-from jitgrad.bench.programs import Array, Program
+from jitgrad.bench.programs import Array, ByHand, Program, loop
 
 # ---------------------------------------------------------------- functions of arrays
 
@@ -43,16 +45,17 @@ def lorenz(xp: Any, start: Any, constants: Any, steps: int, dt: float = 0.01) ->
     def moved(s: Any, k: Any, h: float) -> Any:
         return tuple(a + h * b for a, b in zip(s, k, strict=True))
 
-    s = (start[0], start[1], start[2])
-    for _ in range(steps):
+    def step(s: Any) -> Any:
         k1 = slope(s)
         k2 = slope(moved(s, k1, dt / 2))
         k3 = slope(moved(s, k2, dt / 2))
         k4 = slope(moved(s, k3, dt))
-        s = tuple(
+        return tuple(
             a + (dt / 6) * (p + 2 * q + 2 * r + t)
             for a, p, q, r, t in zip(s, k1, k2, k3, k4, strict=True)
         )
+
+    s = loop(xp, step, (start[0], start[1], start[2]), steps)
     return s[0] + s[1] + s[2]
 
 
@@ -74,88 +77,22 @@ def of_arrays(
     data: Callable[[], list[Array]],
     wanted: tuple[int, ...],
     rtol: float = 1e-4,
+    by_hand: ByHand | None = None,
+    unrolled: int = 0,
+    goals: tuple[Goal, ...] = (),
 ) -> Case:
-    """A case whose function is the same for tensors and arrays."""
-    program = Program(function, function, data, wanted)
-    return Case(name, what, program.eager, program=program, rtol=rtol, atol=1e-5)
-
-
-# ---------------------------------------------------------------- training steps of models
-
-
-def trained(
-    T: Namespace,
-    make: Callable[[Namespace], Any],
-    loss: Callable[[Namespace, Any, Array], Any],
-    x: Array,
-) -> Prepared:
-    """A step of SGD on a model whose weights are set by us."""
-    model = make(T)
-    params = list(model.parameters())
-    with T.no_grad():
-        for k, p in enumerate(params):
-            fan = p.shape[-1] if p.ndim > 1 else 100
-            p.copy_(T.tensor(random(*p.shape, seed=k, scale=fan**-0.5)))
-    optimiser = T.optim.SGD(params, lr=1e-3)
-    inputs = T.tensor(x)
-
-    def run() -> None:
-        optimiser.zero_grad()
-        loss(T, model(inputs), x).backward()
-        optimiser.step()
-
-    return Prepared(run, lambda: gradients(*params))
-
-
-def _digits(T: Namespace) -> Any:
-    nn = T.nn
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(16 * 13 * 13, 10),
-    )  # fmt: skip
-
-
-def _classified(T: Namespace, scores: Any, x: Array) -> Any:
-    labels = T.tensor(np.arange(len(x)) % 10)
-    return T.nn.functional.cross_entropy(scores, labels)
-
-
-def _perceptron(T: Namespace) -> Any:
-    nn = T.nn
-    return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
-
-
-def _squares(T: Namespace, out: Any, x: Array) -> Any:
-    return ((out[0] if isinstance(out, tuple) else out) ** 2).mean()
-
-
-def _lstm(T: Namespace) -> Any:
-    return T.nn.LSTM(32, 64)
-
-
-def _transformer(T: Namespace) -> Any:
-    return T.nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
-
-
-def _residual(T: Namespace) -> Any:
-    nn = T.nn
-
-    # The base is that of whichever library is measured, so a type checker can't know it.
-    class Block(nn.Module):  # type: ignore[misc, name-defined]
-        """A block of a residual network: two convolutions beside the identity."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Sequential(
-                nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-                nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16),
-            )  # fmt: skip
-
-        def forward(self, x: Any) -> Any:
-            """Add what the convolutions make to the input."""
-            return T.relu(x + self.inner(x))
-
-    return Block()
+    """A case whose function is the same for tensors and arrays; its result is a number."""
+    program = Program(
+        function,
+        function,
+        data,
+        wanted,
+        weighted=False,
+        by_hand=by_hand,
+        unrolled=unrolled,
+        loops=unrolled > 0,
+    )
+    return Case(name, what, program.eager, program, rtol=rtol, atol=1e-5, goals=goals)
 
 
 def _point(n: int) -> list[Array]:
@@ -170,6 +107,7 @@ def all_workloads() -> Iterator[Case]:
         mixture,
         partial(mixture_data, 1000, 16, 8),
         (1, 2, 3),
+        by_hand=hand.mixture,
     )
     yield of_arrays(
         "lorenz",
@@ -178,6 +116,8 @@ def all_workloads() -> Iterator[Case]:
         lorenz_data,
         (0, 1),
         rtol=1e-7,
+        unrolled=200 * 104,  # a step's
+        goals=(Goal(0.15),),
     )
     for n in (2, 1000):
         yield of_arrays(
@@ -186,31 +126,9 @@ def all_workloads() -> Iterator[Case]:
             rosenbrock,
             partial(_point, n),
             (0,),
+            by_hand=hand.rosenbrock,
         )
-    yield Case(
-        "mlp",
-        "step of nn.Sequential with SGD: perceptron 32x64-64-10",
-        partial(trained, make=_perceptron, loss=_classified, x=random(32, 64)),
-        atol=1e-5,
-    )
-    yield Case(
-        "cnn",
-        "step of a small convolutional net on 16 images of 28x28",
-        partial(trained, make=_digits, loss=_classified, x=random(16, 1, 28, 28)),
-        atol=1e-5,
-    )
-    for name, what, make, shape in (
-        ("lstm", "LSTM 32-64, 20 steps of 16 sequences", _lstm, (20, 16, 32)),
-        ("transformer", "transformer layer, 8 x 32 tokens of 64", _transformer, (8, 32, 64)),
-        ("resnet_block", "residual block on 8x16x28x28", _residual, (8, 16, 28, 28)),
-    ):
-        yield Case(
-            name,
-            f"step with SGD: {what}",
-            partial(trained, make=make, loss=_squares, x=random(*shape)),
-            atol=1e-4,
-            rtol=1e-3,
-        )
+    yield from models.all_models()
 
 
 WORKLOADS = {case.name: case for case in all_workloads()}

@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jitgrad.bench import comparing, peers, runner
-from jitgrad.bench.case import Case, Prepared
+from jitgrad.bench.case import CannotDo, Case, Prepared
 from jitgrad.bench.results import Measurement, Report
+from jitgrad.bench.workloads import WORKLOADS
 from jitgrad.cli import bench
 from jitgrad.cli.app import app
 
@@ -41,7 +42,7 @@ def rows(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
 def test_bench_beside_numpy_and_torch(tmp_path: Path, torch: Any) -> None:
     files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "md", "svg")}
     done = measure(
-        *("--ops", "exp,mm", "--sizes", "4,16", "--parts", "forward,both", "--vs", "torch,numpy"),
+        *("--ops", "sin,mm", "--sizes", "4,16", "--parts", "forward,both", "--vs", "torch,numpy"),
         *("--json", str(files["json"]), "--csv", str(files["csv"])),
         *("--markdown", str(files["md"]), "--plot", str(files["svg"])),
     )
@@ -53,11 +54,11 @@ def test_bench_beside_numpy_and_torch(tmp_path: Path, torch: Any) -> None:
     mine = found["mm:forward:float32:contiguous:16", "jitgrad"]
     assert len(mine["samples"]) == len(mine["control"]) == 3
     assert mine["flops"] == 2 * 4**3
-    assert found["exp:both:float32:contiguous:4", "numpy"]["cannot"]
-    assert found["exp:forward:float32:contiguous:4", "numpy"]["samples"]
+    assert found["sin:both:float32:contiguous:4", "numpy"]["cannot"]
+    assert found["sin:forward:float32:contiguous:4", "numpy"]["samples"]
     with files["csv"].open() as file:
         assert len(list(csv.DictReader(file))) == 24
-    assert "exp:both:float32:contiguous:4" in files["md"].read_text()
+    assert "sin:both:float32:contiguous:4" in files["md"].read_text()
     assert files["svg"].read_text().startswith("<?xml")
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -86,14 +87,32 @@ def test_workloads_agree_with_torch(tmp_path: Path, torch: Any) -> None:
     out = tmp_path / "o.json"
     done = measure(
         "--workloads",
-        "gmm,rosenbrock_2,mlp,B1,lstm,resnet_block,transformer",
+        "A1,A5_100,B1,gmm,rosenbrock_2,mlp,lstm,gpt,transformer",
         "--vs",
         "torch",
         "--json",
         str(out),
     )
     assert done.exit_code == 0, done.output
-    assert len(rows(out)) == 14
+    assert len(rows(out)) == 18
+
+
+def test_gradients_by_hand_are_the_gradients(tmp_path: Path) -> None:
+    out = tmp_path / "o.json"
+    names = "A1,A2,B1,gmm,rosenbrock_2,C_*_16K,D_layer_norm"
+    extra = ("--ops", "add,mul,mm", "--sizes", "9", "--dtypes", "float64")
+    done = measure("--workloads", names, *extra, "--vs", "numpy", "--json", str(out))
+    assert done.exit_code == 0, done.output
+    found = rows(out)
+    assert len(found) == 2 * 18
+    assert all(m["samples"] for m in found.values())
+
+
+def test_a_loop_is_kept_from_libraries_that_write_it_out() -> None:
+    program = WORKLOADS["lorenz"].program
+    assert program is not None
+    with pytest.raises(CannotDo, match="20,800 ops"):
+        program.autograd(None)
 
 
 def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

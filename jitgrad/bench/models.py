@@ -1,0 +1,111 @@
+"""Training steps of models, whose weights are set by us: the same in every library with PyTorch's modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jitgrad.bench.case import Case, Goal, Namespace, Prepared, compiled, gradients, random
+from jitgrad.bench.networks import gpt, resnet18
+from jitgrad.bench.programs import Array
+
+Make = Callable[[Namespace], Any]
+Loss = Callable[[Namespace, Any, Array], Any]
+
+
+def trained(T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SGD") -> Prepared:
+    """A step of an optimiser on a model; what is compared are the gradients."""
+    params: list[Any] = []
+
+    def filled(T: Namespace) -> Any:
+        model = make(T)
+        with T.no_grad():
+            for k, (name, p) in enumerate(model.named_parameters()):
+                values = random(*p.shape, seed=k, scale=_scale(p.shape))
+                if p.ndim == 1 and name.endswith("weight"):
+                    values = values + np.float32(1)  # of a normalization
+                p.copy_(T.tensor(values))
+        params[:] = model.parameters()
+        return model
+
+    model = compiled(T, filled)
+    stepping = getattr(T.optim, optimiser)(params, lr=1e-3)
+    inputs = T.tensor(x)
+
+    def run() -> None:
+        stepping.zero_grad()
+        loss(T, model(inputs), x).backward()
+        stepping.step()
+
+    return Prepared(run, lambda: gradients(*params))
+
+
+def _scale(shape: tuple[int, ...]) -> float:
+    """What keeps the size of a layer's values; a tenth for biases."""
+    return float(np.prod(shape[1:])) ** -0.5 if len(shape) > 1 else 0.1
+
+
+def _classified(T: Namespace, scores: Any, x: Array) -> Any:
+    labels = T.tensor(np.arange(len(x)) % 10)
+    return T.nn.functional.cross_entropy(scores, labels)
+
+
+def _next_token(T: Namespace, scores: Any, x: Array) -> Any:
+    wanted = T.tensor(np.roll(x, -1, 1).reshape(-1))
+    return T.nn.functional.cross_entropy(scores.reshape(-1, scores.shape[-1]), wanted)
+
+
+def _squares(T: Namespace, out: Any, x: Array) -> Any:
+    return ((out[0] if isinstance(out, tuple) else out) ** 2).mean()
+
+
+def _perceptron(T: Namespace) -> Any:
+    nn = T.nn
+    return nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
+
+
+def _digits(T: Namespace) -> Any:
+    nn = T.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16 * 13 * 13, 10),
+    )  # fmt: skip
+
+
+def _lstm(T: Namespace) -> Any:
+    return T.nn.LSTM(64, 128)
+
+
+def _transformer(T: Namespace) -> Any:
+    return T.nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
+
+
+def _tokens(batch: int, length: int, vocabulary: int) -> Array:
+    return np.random.default_rng(0).integers(0, vocabulary, (batch, length))
+
+
+def all_models() -> Iterator[Case]:
+    """Yield every model's step, the small first."""
+
+    def case(
+        name: str, what: str, make: Make, loss: Loss, x: Array, *goals: Goal, optimiser: str = "SGD"
+    ) -> Case:
+        setup = partial(trained, make=make, loss=loss, x=x, optimiser=optimiser)
+        what = f"step with {optimiser}: {what}"
+        return Case(name, what, setup, atol=1e-4, rtol=1e-3, goals=goals)
+
+    yield case("mlp", "perceptron 32x64-64-10", _perceptron, _classified, random(32, 64))
+    x = random(16, 1, 28, 28)
+    yield case("cnn", "small convolutional net, 16 images of 28x28", _digits, _classified, x)
+    x = random(32, 16, 64)
+    yield case("lstm", "LSTM 64-128, 32 steps of 16 sequences", _lstm, _squares, x, Goal(0.8))
+    x = random(8, 32, 64)
+    yield case("transformer", "transformer layer, 8x32 tokens of 64", _transformer, _squares, x)
+    what, ids = "2-layer GPT of width 64, 8x64 tokens", _tokens(8, 64, 65)
+    yield case("gpt", what, gpt, _next_token, ids, Goal(0.6), optimiser="AdamW")
+    x = random(4, 3, 64, 64, seed=1)
+    resnet = partial(resnet18, classes=10)
+    yield case("resnet18", "ResNet-18, 4 images of 64x64", resnet, _classified, x)
