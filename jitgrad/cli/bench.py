@@ -39,7 +39,7 @@ the same numbers; compilation and warm-up are in no figure.
 
     jitgrad bench --ops all --sizes 2^20 --json all.json --plot all.png
 """
-DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")
+DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8")
 DEFAULT_OPS = "exp,tanh,relu,sum,softmax,var,mm,add"
 DEFAULT_WORKLOADS = "A1,B1,gmm,lorenz,rosenbrock_1000"
 PROGRAMS = {**CASES, **workloads.WORKLOADS}
@@ -48,7 +48,7 @@ PROGRAMS = {**CASES, **workloads.WORKLOADS}
 def chosen_cases(
     ops: str | None,
     programs: str | None,
-    parts: str,
+    parts: str | None,
     sizes: str,
     dtypes: str,
     layouts: str,
@@ -59,7 +59,7 @@ def chosen_cases(
     found = list(
         operations.cases(
             choices.names(ops or "", operations.OPERATIONS, "op"),
-            choices.words(parts, PARTS, "part"),
+            None if parts is None else choices.words(parts, PARTS, "part"),
             choices.sizes(sizes),
             choices.words(dtypes, DTYPES, "dtype"),
             choices.words(layouts, LAYOUTS, "layout"),
@@ -143,7 +143,10 @@ def bench(
     programs: Annotated[
         str | None, typer.Option("--workloads", help="Whole programs by name; see --list.")
     ] = None,
-    parts: Annotated[str, typer.Option(help="forward, backward, both.")] = "both",
+    parts: Annotated[
+        str | None,
+        typer.Option(help="forward, backward, both. Without it: both, if there is a gradient."),
+    ] = None,
     sizes: Annotated[str, typer.Option(help="Elements of an op's operand: 4096, 64k, 1M.")] = (
         "1k,64k,1M"
     ),

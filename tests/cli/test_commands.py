@@ -210,7 +210,7 @@ def test_save_then_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["--ops", "expp"], "did you mean exp"),
         (["--ops", "exp", "--sizes", "many"], "is no number of elements"),
         (["--ops", "exp", "--sizes", "2^40"], "between 1 and 2^28"),
-        (["--ops", "exp", "--dtypes", "float16"], "is no dtype"),
+        (["--ops", "exp", "--dtypes", "complex64"], "is no dtype"),
         (["--ops", "exp", "--vs", "tensorflow"], "is no peer"),
         (["--ops", "none"], "nothing to measure"),
         (["--workloads", "A2", "--plot", "x.jpeg"], "must end in .png or .svg"),
