@@ -9,24 +9,8 @@ import importlib as _importlib
 import math as _math
 import sys as _sys
 
-# Each module adds its rows to the op table; the arena starts when the table is complete.
-from jitgrad.ops import casts as _casts  # isort: skip
-from jitgrad.ops import pointwise as _pointwise  # isort: skip
-from jitgrad.ops import views as _views  # isort: skip
-from jitgrad.ops import products as _products  # isort: skip
-from jitgrad.ops import reductions as _reductions  # isort: skip
-from jitgrad.ops import joining as _joining  # isort: skip
-from jitgrad.ops import indexing as _indexing  # isort: skip
-from jitgrad.ops import sorting as _sorting  # isort: skip
-from jitgrad.ops import losses as _losses  # isort: skip
-from jitgrad.ops import convolution as _convolution  # isort: skip
-from jitgrad.ops import normalization as _normalization  # isort: skip
-from jitgrad.ops import max_pooling as _max_pooling  # isort: skip
-from jitgrad.ops import padding as _padding  # isort: skip
-from jitgrad.ops import activations as _activations  # isort: skip
-from jitgrad.ops import cells as _cells  # isort: skip
-from jitgrad.ops import recurrence as _recurrence  # isort: skip
-from jitgrad.ops import ctc as _ctc  # isort: skip
+# The arena starts when the op table is complete.
+from jitgrad.ops import complete as _complete  # isort: skip
 from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()

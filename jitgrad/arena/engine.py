@@ -12,6 +12,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.contexts import DONE
-from jitgrad.kernels import cache, loader
+from jitgrad.kernels import cache, companion, loader
 from jitgrad.ops.table import KERNEL, OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
 
@@ -140,20 +141,34 @@ def add_op(op: Op) -> None:
 def loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]]) -> list[int]:
     """Addresses of the functions of the unit of that name, from the cache or compiled now."""
     with _lock:
+        companion.settle(name)
         compiled = cache.read(name)
         if compiled is None:
             from jitgrad.kernels.compiler import compile_units
 
-            compiled = compile_units(build())
+            compiled = compile_units(build(), logic=name.startswith("core"))
             cache.write(name, compiled)
         return loader.load(*compiled)
 
 
-def _build_core() -> list[tuple[Callable[..., Any], int]]:
+def _prepare(name: str, *what: Any) -> None:
+    """Have a unit that will be asked for soon compiled by another process, if it is not there."""
+    if cache.writable() and not cache.has(name):
+        companion.ask(name, what)
+
+
+def units_of(kind: str, *numbers: int) -> list[tuple[Callable[..., Any], int]]:
+    """What to compile for a part of the core (its number) or a kernel (op, dtype code, which)."""
+    if kind == "kernel":
+        from jitgrad.ops.build import kernels_of
+
+        return [kernels_of(*numbers)]
     from jitgrad.kernels.compiler import by_name
 
-    units = [(by_name(f"jitgrad.arena.{module}:{name}"), 3) for name, module in ENTRIES.items()]
-    return units + [(by_name(source), n) for source, n, _ in ROUTINES.values()]
+    (part,) = numbers
+    entries, routines = _members(part)
+    units = [(by_name(f"jitgrad.arena.{ENTRIES[name]}:{name}"), 3) for name in entries]
+    return units + [(by_name(source), n) for source, n, _ in routines]
 
 
 class _Entries:
@@ -166,19 +181,38 @@ class _Entries:
 entry: Any = _Entries()
 
 
+#: The modules of the core's parts: compiled side by side, they take about as long as each other.
+_PARTS = (("entries", "driver"), ("sharing", "passes", "noderefs", "updates", "additions"))
+
+
+def _members(part: int) -> tuple[list[str], list[tuple[str, int, int]]]:
+    """Entries and routines of a part of the core."""
+    modules = _PARTS[part]
+    return (
+        [name for name, module in ENTRIES.items() if module in modules],
+        [r for r in ROUTINES.values() if r[0].partition(":")[0].rpartition(".")[2] in modules],
+    )
+
+
 def _load_core() -> None:
     # The numbers of these ops are constants in the compiled core.
     known = (op for op in OPS if op.family == VIEW or op.node == "ToCopy")
-    name = "core " + " ".join(f"{op.name}={op.number}" for op in known)
-    addresses = loaded(name, _build_core)
+    numbers = " ".join(f"{op.name}={op.number}" for op in known)
+    names = [f"core {part} {numbers}" for part in range(len(_PARTS))]
+    if not cache.has(names[0]):
+        for part, name in enumerate(names[1:], 1):
+            _prepare(name, "core", part)
     capsule_new = ctypes.pythonapi.PyCapsule_New
     capsule_new.restype = ctypes.py_object
     capsule_new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     me = capsule_new(H, None, None)
-    for name, address in zip(ENTRIES, addresses, strict=False):
-        setattr(entry, name, loader.builtin(name, address, me))
-    for (_, _, slot), address in zip(ROUTINES.values(), addresses[len(ENTRIES) :], strict=True):
-        header[slot] = address
+    for part, part_name in enumerate(names):
+        addresses = loaded(part_name, partial(units_of, "core", part))
+        entries, routines = _members(part)
+        for name, address in zip(entries, addresses, strict=False):
+            setattr(entry, name, loader.builtin(name, address, me))
+        for (_, _, slot), address in zip(routines, addresses[len(entries) :], strict=True):
+            header[slot] = address
 
 
 def bind(tensor: type, slot: Any) -> None:
@@ -200,19 +234,17 @@ own_kernels: dict[int, Callable[[int], int]] = {}
 def load_kernel(number: int, dtype: int, which: int) -> None:
     """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
     op = OPS[number]
-
-    def build() -> list[tuple[Callable[..., Any], int]]:
-        from jitgrad.ops.build import kernels_of
-
-        return [kernels_of(number, dtype, which)]
-
     own = own_kernels.get(number)
     same = [which]
-    if which > 0 and op.family == KERNEL and not own:
-        # One kernel may serve several inputs.
-        same = [i + 1 for i, vjp in enumerate(op.vjps) if vjp == op.vjps[which - 1]]
-        which = same[0]
-    address = own(which) if own else loaded(f"{op!r} {dtype} {which}", build)[0]
+    if own:
+        address = own(which)
+    else:
+        if which > 0:
+            same = _served_alike(op, which)
+        elif header[col.H_GRAD_MODE] and not cache.has(_unit(op, dtype, 0)):
+            _prepare_gradients(op, dtype)
+        name = _unit(op, dtype, same[0])
+        (address,) = loaded(name, partial(units_of, "kernel", number, dtype, same[0]))
     for which in same:
         if which == 0:
             table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
@@ -220,6 +252,24 @@ def load_kernel(number: int, dtype: int, which: int) -> None:
             table = header[col.H_BACKWARD]
             index = (number * col.MAX_INPUTS + which - 1) * _N_DTYPES + dtype
         ctypes.c_int64.from_address(int(table) + index * 8).value = address
+
+
+def _unit(op: Op, dtype: int, which: int) -> str:
+    """The name of a kernel in the cache."""
+    return f"{op!r} {dtype} {which}"
+
+
+def _served_alike(op: Op, which: int) -> list[int]:
+    """Which kernels of an op are one and the same: one may serve several inputs."""
+    if op.family != KERNEL:
+        return [which]
+    return [i for i, vjp in enumerate(op.vjps, 1) if vjp == op.vjps[which - 1]]
+
+
+def _prepare_gradients(op: Op, dtype: int) -> None:
+    for i, vjp in enumerate(op.vjps, 1):
+        if vjp and dtype >= dtypes.FIRST_FLOAT and _served_alike(op, i)[0] == i:
+            _prepare(_unit(op, dtype, i), "kernel", op.number, dtype, i)
 
 
 _mode = threading.local()

@@ -7,6 +7,7 @@ import os
 from jitgrad.arena import blas, engine
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import header
+from jitgrad.kernels import companion
 
 #: Scratch areas that the arena has: one a thread.
 MOST = 64
@@ -61,3 +62,4 @@ def _alone() -> None:
     _lost = header[col.H_PARALLEL] != 0
     header[col.H_THREADS] = 1
     engine.renew_lock()
+    companion.forget()

@@ -87,6 +87,11 @@ def _complain(what: str) -> None:
         warnings.warn(f"jitgrad's kernel cache: {what}", RuntimeWarning, stacklevel=4)
 
 
+def has(name: str) -> bool:
+    """Whether there is a file for a unit, whole or not."""
+    return (folder() / f"{key(name)}.jgo").exists()
+
+
 def read(name: str) -> Compiled | None:
     """What is stored under a name, or None."""
     path = folder() / f"{key(name)}.jgo"
@@ -136,6 +141,17 @@ def write(name: str, compiled: Compiled) -> None:
     except OSError as error:
         _unwritable = True
         _complain(f"cannot write to {where} ({error}); kernels are compiled anew in every process")
+
+
+def writable() -> bool:
+    """Whether what is compiled can be kept."""
+    where = folder()
+    try:
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(where)
+    except OSError:
+        return False
+    return os.access(where, os.W_OK)
 
 
 def _check_owner(where: Path) -> None:

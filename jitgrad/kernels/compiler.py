@@ -24,6 +24,7 @@ from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.types.functions import BaseFunction
 
 from jitgrad.kernels.lowlevel import OPTIONS
 
@@ -105,8 +106,30 @@ def _cfunc(unit: Unit) -> Any:
     return numba.cfunc(signature, **OPTIONS)(function)
 
 
-def _compile_deferred(units: list[Unit]) -> tuple[list[str], list[bytes]]:
-    with _deferring() as codegen, _no_collection():
+@contextmanager
+def _remembering() -> Iterator[None]:
+    """Resolve a call of a builtin once for the same types: 19 of 20 times the core asks again."""
+    name = "get_call_type"
+    resolve = getattr(BaseFunction, name)
+    found: dict[Any, tuple[Any, Any]] = {}
+
+    def remembered(self: Any, context: Any, args: Any, kws: Any) -> Any:
+        key = id(self), args, tuple(kws.items())
+        if key not in found:
+            # The function is kept, or another one could get its id; it remembers how the signature
+            # is compiled.
+            found[key] = self, resolve(self, context, args, kws)
+        return found[key][1]
+
+    setattr(BaseFunction, name, remembered)
+    try:
+        yield
+    finally:
+        setattr(BaseFunction, name, resolve)
+
+
+def _compile_deferred(units: list[Unit], logic: bool) -> tuple[list[str], list[bytes]]:
+    with _deferring() as codegen, _no_collection(), _remembering():
         made = [_cfunc(unit) for unit in units]
         symbols = [m._wrapper_name for m in made]
         module = _linked([m._library for m in made])
@@ -114,7 +137,8 @@ def _compile_deferred(units: list[Unit]) -> tuple[list[str], list[bytes]]:
             if not function.is_declaration:
                 function.linkage = "external" if function.name in symbols else "internal"
         module.data_layout = codegen._data_layout
-        manager, builder = codegen._module_pass_manager()
+        effort = {"opt": 2, "slp_vectorize": False} if logic else {}
+        manager, builder = codegen._module_pass_manager(**effort)
         # Every loop over a range can raise (its step might be 0) until that is proved, of some functions
         # when their callers are done already: once more, then what would handle it is dead.
         manager.add_ipsccp_pass()
@@ -148,8 +172,10 @@ def _compile_plainly(units: list[Unit]) -> tuple[list[str], list[bytes]]:
     return symbols, [bytes(m._library._get_compiled_object()) for m in made]
 
 
-def compile_units(units: list[Unit]) -> tuple[list[str], list[bytes]]:
+def compile_units(units: list[Unit], logic: bool = False) -> tuple[list[str], list[bytes]]:
     """Object code of ``[(function, number of int64 arguments), ...]``.
+
+    ``logic``: the code decides more than it computes, so LLVM need not try its hardest.
 
     Returns the C symbol of each function, and the object files that hold them.
     """
@@ -157,7 +183,7 @@ def compile_units(units: list[Unit]) -> tuple[list[str], list[bytes]]:
         if os.environ.get("JITGRAD_COMPILER") == "plain":
             return _compile_plainly(units)
         try:
-            return _compile_deferred(units)
+            return _compile_deferred(units, logic)
         except (AttributeError, RuntimeError):
             return _compile_plainly(units)
 
