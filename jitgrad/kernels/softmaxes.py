@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.arena.columns import NONE, S_DATA, X_MEMORY
 from jitgrad.arena.lanes import L_A, L_B, L_DST, L_G, L_R, L_X, L_Y
 from jitgrad.arena.shapes import sum32, sum64
+from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL
-from jitgrad.kernels.lowlevel import POINTERS, TYPES, jit, jit_sum, words
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, float64s, jit, jit_sum, words
 from jitgrad.kernels.scalars import environment, larger
 
 Kernel = Callable[[Any, Any], Any]
@@ -62,37 +64,73 @@ def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
     return peak, total, fill
 
 
+#: Lanes side by side that advance together: what is noted of them stays in the first cache.
+TOGETHER = 1024
+
+
+def _columns(dtype: int) -> tuple[Any, Any, Any]:
+    """Jitted loops over a row of lanes that lie side by side: their largest, and sums of exponentials."""
+    exp = environment(dtype, {"exp"})["exp"]
+
+    @jit
+    def first(m, s, x, n):
+        for b in range(n):
+            m[b] = x[b]
+            s[b] = 0.0
+
+    @jit
+    def peaks(m, x, n):
+        for b in range(n):
+            m[b] = larger(m[b], x[b])
+
+    @jit
+    def totals(s, m, x, n):
+        for b in range(n):
+            s[b] += FLOAT64(exp(x[b] - m[b]))
+
+    return first, peaks, totals
+
+
 def logsumexp(dtype: int) -> Kernel:
     """``log(sum(exp(x)))`` without overflow."""
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     peak, total, _ = _exponentials(dtype)
-    exp = environment(dtype, {"exp"})["exp"]
+    first, peaks, totals = _columns(dtype)
 
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
-        x = pointer(args[L_X])
         y = pointer(args[L_DST])
-        for a in range(A):
-            for b in range(B):
-                if R == 0:
-                    y[a * B + b] = ty(-math.inf)
-                    continue
-                if B == 1:
-                    lane = pointer(args[L_X] + a * R * size)
-                    m = peak(lane, R)
-                    m = m if abs(m) != math.inf else ty(0)
-                    y[a] = ty(math.log(total(lane, R, m)) + m)
-                    continue
-                m = x[a * R * B + b]
-                for r in range(1, R):
-                    v = x[(a * R + r) * B + b]
-                    m = v if (v > m) | (v != v) else m
+        if R == 0:
+            for k in range(A * B):
+                y[k] = ty(-math.inf)
+            return 0
+        if B == 1:
+            for a in range(A):
+                lane = pointer(args[L_X] + a * R * size)
+                m = peak(lane, R)
                 m = m if abs(m) != math.inf else ty(0)
-                s = 0.0
+                y[a] = ty(math.log(total(lane, R, m)) + m)
+            return 0
+        notes = storage_new(H, TOGETHER * 2 * 8)
+        if notes == NONE:
+            return X_MEMORY
+        s = float64s(store(H, notes)[S_DATA])
+        m = pointer(store(H, notes)[S_DATA] + TOGETHER * 8)
+        for a in range(A):
+            for start in range(0, B, TOGETHER):
+                n = min(TOGETHER, B - start)
+                x = args[L_X] + (a * R * B + start) * size
+                first(m, s, pointer(x), n)
+                for r in range(1, R):
+                    peaks(m, pointer(x + r * B * size), n)
+                for b in range(n):
+                    m[b] = m[b] if abs(m[b]) != math.inf else ty(0)
                 for r in range(R):
-                    s += exp(x[(a * R + r) * B + b] - m)
-                y[a * B + b] = ty(math.log(s) + m)
+                    totals(s, m, pointer(x + r * B * size), n)
+                for b in range(n):
+                    y[a * B + start + b] = ty(math.log(s[b]) + m[b])
+        storage_release(H, notes)
         return 0
 
     return kernel
@@ -101,6 +139,7 @@ def logsumexp(dtype: int) -> Kernel:
 def _softmax(dtype: int, logarithm: bool) -> Kernel:
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     peak, total, fill = _exponentials(dtype)
+    first, peaks, totals = _columns(dtype)
     exp = environment(dtype, {"exp"})["exp"]
 
     @jit
@@ -113,40 +152,74 @@ def _softmax(dtype: int, logarithm: bool) -> Kernel:
         for i in range(n):
             y[i] = (x[i] - by) - more
 
+    @jit
+    def fill_row(y, s, m, x, n):
+        for b in range(n):
+            e = exp(x[b] - m[b])
+            y[b] = e
+            s[b] += FLOAT64(e)
+
+    @jit
+    def scale_row(y, factor, n):
+        for b in range(n):
+            y[b] = y[b] * factor[b]
+
+    @jit
+    def shift_row(y, x, by, more, n):
+        for b in range(n):
+            y[b] = (x[b] - by[b]) - more[b]
+
+    @jit
+    def lanes(args, A, R):
+        for a in range(A):
+            lane = pointer(args[L_X] + a * R * size)
+            out = pointer(args[L_DST] + a * R * size)
+            m = peak(lane, R)
+            if logarithm:
+                shift(lane, R, m, ty(math.log(total(lane, R, m))), out)
+            else:
+                scale(out, R, ty(1.0 / fill(lane, R, m, out)))
+
+    @jit
+    def columns(s, m, last, x, y, R, step, n):
+        """``last`` is what is done to each row in the end: an address with room for n elements."""
+        first(m, s, pointer(x), n)
+        for r in range(1, R):
+            peaks(m, pointer(x + r * step), n)
+        if logarithm:
+            for r in range(R):
+                totals(s, m, pointer(x + r * step), n)
+            for b in range(n):
+                last[b] = ty(math.log(s[b]))
+            for r in range(R):
+                shift_row(pointer(y + r * step), pointer(x + r * step), m, last, n)
+        else:
+            for r in range(R):
+                fill_row(pointer(y + r * step), s, m, pointer(x + r * step), n)
+            for b in range(n):
+                last[b] = ty(1.0 / s[b])
+            for r in range(R):
+                scale_row(pointer(y + r * step), last, n)
+
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
-        x = pointer(args[L_X])
-        y = pointer(args[L_DST])
         if R == 0:
             return 0
         if B == 1:
-            for a in range(A):
-                lane = pointer(args[L_X] + a * R * size)
-                out = pointer(args[L_DST] + a * R * size)
-                m = peak(lane, R)
-                if logarithm:
-                    shift(lane, R, m, ty(math.log(total(lane, R, m))), out)
-                else:
-                    scale(out, R, ty(1.0 / fill(lane, R, m, out)))
+            lanes(args, A, R)
             return 0
+        notes = storage_new(H, TOGETHER * 3 * 8)
+        if notes == NONE:
+            return X_MEMORY
+        at = store(H, notes)[S_DATA]
+        s, m, last = float64s(at), pointer(at + TOGETHER * 8), pointer(at + TOGETHER * 16)
         for a in range(A):
-            for b in range(B):
-                m = x[a * R * B + b]
-                for r in range(1, R):
-                    v = x[(a * R + r) * B + b]
-                    m = v if (v > m) | (v != v) else m
-                s = 0.0
-                for r in range(R):
-                    i = (a * R + r) * B + b
-                    e = exp(x[i] - m)
-                    s += e
-                    y[i] = ty(x[i] - m) if logarithm else e
-                if logarithm:
-                    s = math.log(s)
-                for r in range(R):
-                    i = (a * R + r) * B + b
-                    y[i] = ty(y[i] - s) if logarithm else ty(y[i] / s)
+            for start in range(0, B, TOGETHER):
+                o = (a * R * B + start) * size
+                n = min(TOGETHER, B - start)
+                columns(s, m, last, args[L_X] + o, args[L_DST] + o, R, B * size, n)
+        storage_release(H, notes)
         return 0
 
     return kernel
@@ -181,26 +254,42 @@ def softmax_dx(dtype: int) -> Kernel:
         for i in range(n):
             dx[i] = y[i] * (g[i] - s)
 
+    @jit
+    def add(s, g, y, n):
+        for b in range(n):
+            s[b] += FLOAT64(g[b] * y[b])
+
+    @jit
+    def beside(dx, g, y, s, n):
+        for b in range(n):
+            dx[b] = y[b] * (g[b] - ty(s[b]))
+
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
-        g = pointer(args[L_G])
-        y = pointer(args[L_Y])
-        dx = pointer(args[L_DST])
-        for a in range(A):
-            if B == 1:
+        dx, g, y = args[L_DST], args[L_G], args[L_Y]
+        if B == 1:
+            for a in range(A):
                 o = a * R * size
-                yl, gl = pointer(args[L_Y] + o), pointer(args[L_G] + o)
-                row(pointer(args[L_DST] + o), gl, yl, R, ty(dot(gl, yl, R)))
-                continue
-            for b in range(B):
-                s = 0.0
+                s = ty(dot(pointer(g + o), pointer(y + o), R))
+                row(pointer(dx + o), pointer(g + o), pointer(y + o), R, s)
+            return 0
+        notes = storage_new(H, TOGETHER * 8)
+        if notes == NONE:
+            return X_MEMORY
+        sums = float64s(store(H, notes)[S_DATA])
+        for a in range(A):
+            for start in range(0, B, TOGETHER):
+                n = min(TOGETHER, B - start)
+                for b in range(n):
+                    sums[b] = 0.0
                 for r in range(R):
-                    i = (a * R + r) * B + b
-                    s += g[i] * y[i]
+                    o = ((a * R + r) * B + start) * size
+                    add(sums, pointer(g + o), pointer(y + o), n)
                 for r in range(R):
-                    i = (a * R + r) * B + b
-                    dx[i] = ty(y[i] * (g[i] - s))
+                    o = ((a * R + r) * B + start) * size
+                    beside(pointer(dx + o), pointer(g + o), pointer(y + o), sums, n)
+        storage_release(H, notes)
         return 0
 
     return kernel
@@ -217,25 +306,40 @@ def log_softmax_dx(dtype: int) -> Kernel:
         for i in range(n):
             dx[i] = g[i] - exp(y[i]) * s
 
+    @jit
+    def add(s, g, n):
+        for b in range(n):
+            s[b] += FLOAT64(g[b])
+
+    @jit
+    def beside(dx, g, y, s, n):
+        for b in range(n):
+            dx[b] = g[b] - exp(y[b]) * ty(s[b])
+
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
-        g = pointer(args[L_G])
-        y = pointer(args[L_Y])
-        dx = pointer(args[L_DST])
-        for a in range(A):
-            if B == 1:
+        dx, g, y = args[L_DST], args[L_G], args[L_Y]
+        if B == 1:
+            for a in range(A):
                 o = a * R * size
-                s = ty(run_sum(args[L_G] + o, R))
-                row(pointer(args[L_DST] + o), pointer(args[L_G] + o), pointer(args[L_Y] + o), R, s)
-                continue
-            for b in range(B):
-                t = 0.0
+                row(pointer(dx + o), pointer(g + o), pointer(y + o), R, ty(run_sum(g + o, R)))
+            return 0
+        notes = storage_new(H, TOGETHER * 8)
+        if notes == NONE:
+            return X_MEMORY
+        sums = float64s(store(H, notes)[S_DATA])
+        for a in range(A):
+            for start in range(0, B, TOGETHER):
+                n = min(TOGETHER, B - start)
+                for b in range(n):
+                    sums[b] = 0.0
                 for r in range(R):
-                    t += g[(a * R + r) * B + b]
+                    add(sums, pointer(g + ((a * R + r) * B + start) * size), n)
                 for r in range(R):
-                    i = (a * R + r) * B + b
-                    dx[i] = ty(g[i] - exp(y[i]) * t)
+                    o = ((a * R + r) * B + start) * size
+                    beside(pointer(dx + o), pointer(g + o), pointer(y + o), sums, n)
+        storage_release(H, notes)
         return 0
 
     return kernel

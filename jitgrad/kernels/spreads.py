@@ -99,35 +99,54 @@ def var_dx(dtype: int) -> Kernel:
         for i in range(n):
             dx[i] = (x[i] - mean) * scale
 
+    @jit
+    def add_row(mean, x, n):
+        for b in range(n):
+            mean[b] += x[b]
+
+    @jit
+    def beside(dx, x, mean, scale, n):
+        for b in range(n):
+            dx[b] = ty((x[b] - mean[b]) * scale[b])
+
+    @jit
+    def slope(g, y, free, root):
+        if root:
+            # At zero spread the slope is taken as 0, not 0/0.
+            return g / (y * free) if y != 0 else 0.0
+        return g * (2.0 / free) if free > 0 else g * math.nan
+
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
         free = R - from_bits(args[L_ATTR])
         root = args[L_ATTR + 1] == 1
-        x = pointer(args[L_X])
-        g = pointer(args[L_G])
-        y = pointer(args[L_Y])
-        dx = pointer(args[L_DST])
+        g, y = pointer(args[L_G]), pointer(args[L_Y])
+        if B == 1:
+            for a in range(A):
+                lane = args[L_X] + a * R * size
+                mean = (sum64(lane, R) if is64 else sum32(lane, R)) / R
+                scale = ty(slope(g[a], y[a] if root else ty(0), free, root))
+                row(pointer(args[L_DST] + a * R * size), pointer(lane), R, ty(mean), scale)
+            return 0
+        s = storage_new(H, 2 * B * 8)
+        if s == NONE:
+            return X_MEMORY
+        means = float64s(store(H, s)[S_DATA])
+        scales = float64s(store(H, s)[S_DATA] + B * 8)
         for a in range(A):
             for b in range(B):
+                means[b] = 0.0
                 k = a * B + b
-                if root:
-                    # At zero spread the slope is taken as 0, not 0/0.
-                    scale = g[k] / (y[k] * free) if y[k] != 0 else 0.0
-                else:
-                    scale = g[k] * (2.0 / free) if free > 0 else g[k] * math.nan
-                if B == 1:
-                    lane = args[L_X] + a * R * size
-                    mean = (sum64(lane, R) if is64 else sum32(lane, R)) / R
-                    row(pointer(args[L_DST] + a * R * size), pointer(lane), R, ty(mean), ty(scale))
-                else:
-                    mean = 0.0
-                    for r in range(R):
-                        mean += x[(a * R + r) * B + b]
-                    mean /= R
-                    for r in range(R):
-                        i = (a * R + r) * B + b
-                        dx[i] = ty((x[i] - mean) * scale)
+                scales[b] = slope(g[k], y[k] if root else ty(0), free, root)
+            for r in range(R):
+                add_row(means, pointer(args[L_X] + (a * R + r) * B * size), B)
+            for b in range(B):
+                means[b] /= R
+            for r in range(R):
+                o = (a * R + r) * B * size
+                beside(pointer(args[L_DST] + o), pointer(args[L_X] + o), means, scales, B)
+        storage_release(H, s)
         return 0
 
     return kernel
@@ -145,25 +164,49 @@ def norm(dtype: int) -> Kernel:
             total += FLOAT64(x[i]) * FLOAT64(x[i])
         return total
 
+    @jit
+    def add_squares(total, x, n):
+        for b in range(n):
+            total[b] += FLOAT64(x[b]) * FLOAT64(x[b])
+
+    @jit
+    def euclidean(H, args):
+        A, R, B = args[L_A], args[L_R], args[L_B]
+        y = pointer(args[L_DST])
+        if B == 1:
+            for a in range(A):
+                y[a] = ty(math.sqrt(squares(pointer(args[L_X] + a * R * size), R)))
+            return 0
+        s = storage_new(H, B * 8)
+        if s == NONE:
+            return X_MEMORY
+        total = float64s(store(H, s)[S_DATA])
+        for a in range(A):
+            for b in range(B):
+                total[b] = 0.0
+            for r in range(R):
+                add_squares(total, pointer(args[L_X] + (a * R + r) * B * size), B)
+            for b in range(B):
+                y[a * B + b] = ty(math.sqrt(total[b]))
+        storage_release(H, s)
+        return 0
+
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
         p = from_bits(args[L_ATTR])
+        if p == 2.0:
+            return euclidean(H, args)
         x = pointer(args[L_X])
         y = pointer(args[L_DST])
         for a in range(A):
             for b in range(B):
-                if p == 2.0 and B == 1:
-                    y[a] = ty(math.sqrt(squares(pointer(args[L_X] + a * R * size), R)))
-                    continue
                 total = 0.0
                 if p == -math.inf:
                     total = math.inf
                 for r in range(R):
                     v = abs(FLOAT64(x[(a * R + r) * B + b]))
-                    if p == 2.0:
-                        total += v * v
-                    elif p == 1.0:
+                    if p == 1.0:
                         total += v
                     elif p == math.inf:
                         total = v if (v > total) | (v != v) else total
@@ -173,9 +216,7 @@ def norm(dtype: int) -> Kernel:
                         total += 1.0 if v != 0 else 0.0
                     else:
                         total += power(v, p)
-                if p == 2.0:
-                    total = math.sqrt(total)
-                elif p != 1.0 and p != 0.0 and abs(p) != math.inf:
+                if p != 1.0 and p != 0.0 and abs(p) != math.inf:
                     total = power(total, 1.0 / p)
                 y[a * B + b] = ty(total)
         return 0
@@ -185,13 +226,40 @@ def norm(dtype: int) -> Kernel:
 
 def norm_dx(dtype: int) -> Kernel:
     """Gradient of `norm`; 0 where the norm is 0.  The infinity norms share it among the extremes."""
-    pointer, ty = POINTERS[dtype], TYPES[dtype]
+    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
     power = environment(7, {"pow"})["pow"]
+    where, zero = environment(dtype, {"where"})["where"], ty(0)
+
+    @jit
+    def along(dx, x, g, y, n):
+        for i in range(n):
+            dx[i] = g * (x[i] / y)
+
+    @jit
+    def beside(dx, x, g, y, n):
+        for b in range(n):
+            dx[b] = where(y[b] == zero, zero, g[b] * (x[b] / y[b]))
+
+    @jit
+    def euclidean(args):
+        A, R, B = args[L_A], args[L_R], args[L_B]
+        for a in range(A):
+            g, y = pointer(args[L_G] + a * B * size), pointer(args[L_Y] + a * B * size)
+            if B == 1 and y[0] != zero:
+                o = a * R * size
+                along(pointer(args[L_DST] + o), pointer(args[L_X] + o), g[0], y[0], R)
+                continue
+            for r in range(R):
+                o = (a * R + r) * B * size
+                beside(pointer(args[L_DST] + o), pointer(args[L_X] + o), g, y, B)
+        return 0
 
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
         p = from_bits(args[L_ATTR])
+        if p == 2.0:
+            return euclidean(args)
         x = pointer(args[L_X])
         y = pointer(args[L_Y])
         g = pointer(args[L_G])
@@ -217,8 +285,6 @@ def norm_dx(dtype: int) -> Kernel:
                         d = c * sign / ties if abs(v) == n else 0.0
                     elif n == 0.0:
                         d = 0.0
-                    elif p == 2.0:
-                        d = c * (v / n)
                     elif p < 1.0 and v == 0.0:
                         d = 0.0
                     else:

@@ -16,7 +16,7 @@ from jitgrad.arena.lanes import L_A, L_ATTR, L_B, L_DST, L_G, L_R, L_X
 from jitgrad.arena.shapes import sum32, sum64
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL, FIRST_FLOAT
-from jitgrad.kernels.lowlevel import POINTERS, TYPES, float64s, jit, words
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, float64s, jit, jit_sum, words
 
 Kernel = Callable[[Any, Any], Any]
 ITEM = tuple(d.itemsize for d in ALL)
@@ -92,6 +92,14 @@ def prod(dtype: int) -> Kernel:
     pointer, ty = POINTERS[dtype], TYPES[dtype]
     out, out_ty = (pointer, ty) if dtype >= FIRST_FLOAT else (words, TYPES[5])
     wide_one = TYPES[7](1) if dtype >= FIRST_FLOAT else TYPES[5](1)
+    size = ITEM[dtype]
+
+    @jit_sum
+    def product(x, n):
+        total = wide_one
+        for i in range(n):
+            total = total * x[i]
+        return total
 
     def kernel(H, args_):
         args = words(args_)
@@ -99,6 +107,9 @@ def prod(dtype: int) -> Kernel:
         x = pointer(args[L_X])
         y = out(args[L_DST])
         for a in range(A):
+            if B == 1:
+                y[a] = out_ty(product(pointer(args[L_X] + a * R * size), R))
+                continue
             for b in range(B):
                 total = wide_one
                 for r in range(R):
@@ -110,8 +121,23 @@ def prod(dtype: int) -> Kernel:
 
 
 def prod_dx(dtype: int) -> Kernel:
-    """Gradient of `prod`: the product of the others, from both sides, so that zeros need no division."""
-    pointer, ty = POINTERS[dtype], TYPES[dtype]
+    """Gradient of `prod`: the product of the others, from both sides, so that zeros need no division.
+
+    Where the product of all is far from zero and infinity, a quotient.
+    """
+    pointer, ty, size = POINTERS[dtype], TYPES[dtype], ITEM[dtype]
+
+    @jit_sum
+    def product(x, n):
+        total = 1.0
+        for i in range(n):
+            total = total * x[i]
+        return total
+
+    @jit
+    def quotients(dx, x, total, g, n):
+        for i in range(n):
+            dx[i] = ty(total / x[i] * g)
 
     def kernel(H, args_):
         args = words(args_)
@@ -120,6 +146,12 @@ def prod_dx(dtype: int) -> Kernel:
         g = pointer(args[L_G])
         dx = pointer(args[L_DST])
         for a in range(A):
+            if B == 1:
+                lane = pointer(args[L_X] + a * R * size)
+                total = product(lane, R)
+                if abs(total) > 1e-280 and abs(total) < 1e280:
+                    quotients(pointer(args[L_DST] + a * R * size), lane, total, g[a] * 1.0, R)
+                    continue
             for b in range(B):
                 left = 1.0
                 for r in range(R):

@@ -426,3 +426,50 @@ def test_large_integers_are_exact() -> None:
     assert x.cumsum(0).tolist() == [big, big]
     assert jitgrad.tensor([big, 1]).prod().item() == big
     assert x.amax().item() == big
+
+
+# ---------------------------------------------------------------- lanes side by side
+SIDE_BY_SIDE = {
+    "softmax": lambda t, x: t.softmax(x, 1),
+    "log_softmax": lambda t, x: t.log_softmax(x, 1),
+    "logsumexp": lambda t, x: t.logsumexp(x, 1),
+    "var": lambda t, x: t.var(x, 1),
+    "std": lambda t, x: t.std(x, 1),
+    "norm": lambda t, x: t.norm(x, dim=1),
+}
+
+
+@pytest.mark.parametrize("lanes", [7, 1024, 1100])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_lanes_side_by_side(name: str, dtype: str, lanes: int, torch: Any) -> None:
+    """Two blocks of lanes, one that is full, and one of a few; with infinities and NaN among them."""
+    data = np.random.default_rng(lanes).normal(size=(2, 5, lanes)).astype(dtype)
+    data[0, 2, 1], data[1, 3, 2], data[0, 0, lanes - 1] = INF, -INF, math.nan
+    data[1, :, 4] = -INF if name != "norm" else 0.0
+    found = []
+    for t in (jitgrad, torch):
+        x = t.tensor(data).requires_grad_()
+        y = SIDE_BY_SIDE[name](t, x)
+        (y * t.tensor(np.cos(np.arange(y.numel(), dtype=dtype)).reshape(y.shape))).sum().backward()
+        found.append((y.detach().numpy(), x.grad.numpy()))
+    rtol = 1e-12 if dtype == "float64" else 2e-5
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_products(dtype: str, torch: Any) -> None:
+    """As a quotient, and where the product of all is too small or too large for one."""
+    rng = np.random.default_rng(3)
+    for scale in (1.0, 1e-3, 1e3):
+        data = (rng.choice([-1, 1], 300) * np.exp(rng.normal(size=300) * 0.1) * scale).astype(dtype)
+        x = jitgrad.tensor(data).requires_grad_()
+        y = x.prod()
+        y.backward()
+        with np.errstate(all="ignore"):
+            wide = data.astype(np.longdouble)
+            expected, slope = np.prod(wide), np.prod(wide) / wide
+            np.testing.assert_allclose(y.item(), float(expected.astype(dtype)), rtol=1e-4)
+            assert x.grad is not None
+            np.testing.assert_allclose(x.grad.numpy(), slope.astype(dtype), rtol=1e-4)
