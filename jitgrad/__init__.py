@@ -15,7 +15,7 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, custom, func, linalg, methods, nn, optim, random, utils
+from jitgrad import autograd, cuda, custom, func, linalg, methods, nn, optim, random, utils
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats
 from jitgrad.arena.threads import get_num_threads, set_num_threads
 from jitgrad.autograd import (

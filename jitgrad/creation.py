@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def _sizes(size: tuple[Any, ...]) -> tuple[int, ...]:
     return sizes
 
 
-def _finish(made: Tensor, requires_grad: bool) -> Tensor:
+def _finish(made: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
+    made = placed(made, device)
     if requires_grad:
         if not made.dtype.is_floating_point:
             raise errors.not_floating()
@@ -62,11 +64,33 @@ def _finish(made: Tensor, requires_grad: bool) -> Tensor:
     return made
 
 
-def _on_cpu(device: Any) -> None:
-    if device is not None:
-        from jitgrad.devices import device as Device  # noqa: N812
+#: Where tensors are made: None is the CPU.
+_default_device: list[Any] = [None]
 
-        Device(device)
+
+@contextmanager
+def on_device(device: Any) -> Iterator[None]:
+    """Make tensors on a device for the length of a block."""
+    before, _default_device[0] = _default_device[0], device
+    try:
+        yield
+    finally:
+        _default_device[0] = before
+
+
+def is_on_gpu(x: Tensor) -> builtins.bool:
+    """Whether a tensor's memory is on the GPU."""
+    return builtins.bool(entry.memory(x) >> col.GPU_BIT)
+
+
+def placed(made: Tensor, device: Any) -> Tensor:
+    """A tensor without history on the device that an argument ``device=`` means (None: the default one)."""
+    device = _default_device[0] if device is None else device
+    if device is None:
+        return made
+    from jitgrad.devices import usable
+
+    return made if usable(device).type == made.device.type else made.to(device)
 
 
 def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
@@ -90,17 +114,18 @@ def empty(
     MemoryError
         If there is not enough memory.
     """
-    _on_cpu(device)
-    return _finish(_new(_sizes(size), dtype or default_dtype()), requires_grad)
+    return _finish(_new(_sizes(size), dtype or default_dtype()), requires_grad, device)
 
 
-def _filled(sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool) -> Tensor:
+def _filled(
+    sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool, device: Any
+) -> Tensor:
     made = _new(sizes, dtype)
     if made.dtype is dtypes.bfloat16:
         _store(made, value)
     elif made.numel():
         made._array().fill(value)
-    return _finish(made, requires_grad)
+    return _finish(made, requires_grad, device)
 
 
 def _store(made: Tensor, values: Any) -> Tensor:
@@ -126,16 +151,14 @@ def zeros(
     >>> jitgrad.zeros(2).tolist()
     [0.0, 0.0]
     """
-    _on_cpu(device)
-    return _filled(_sizes(size), 0, dtype or default_dtype(), requires_grad)
+    return _filled(_sizes(size), 0, dtype or default_dtype(), requires_grad, device)
 
 
 def ones(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    _on_cpu(device)
-    return _filled(_sizes(size), 1, dtype or default_dtype(), requires_grad)
+    return _filled(_sizes(size), 1, dtype or default_dtype(), requires_grad, device)
 
 
 def full(
@@ -147,9 +170,8 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of one value, whose kind gives the dtype if none is named."""
-    _on_cpu(device)
     sizes = _sizes((size,) if isinstance(size, int) else (tuple(size),))
-    return _filled(sizes, fill_value, dtype or _kind(fill_value), requires_grad)
+    return _filled(sizes, fill_value, dtype or _kind(fill_value), requires_grad, device)
 
 
 def _kind(value: Any) -> DType:
@@ -168,9 +190,8 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """The identity matrix, (n, m or n)."""
-    _on_cpu(device)
     made = zeros(n, n if m is None else m, dtype=dtype)
-    return _finish(made.fill_diagonal_(1), requires_grad)
+    return _finish(made.fill_diagonal_(1), requires_grad, device)
 
 
 def arange(
@@ -195,7 +216,6 @@ def arange(
     >>> jitgrad.arange(1, 2, 0.25).tolist()
     [1.0, 1.25, 1.5, 1.75]
     """
-    _on_cpu(device)
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
@@ -212,7 +232,7 @@ def arange(
     dtype = dtypes.of(dtype)
     exact = np.float64 if dtype.is_floating_point else np.int64
     values = start + np.arange(count, dtype=exact) * step
-    return _finish(_store(_new((count,), dtype), values), requires_grad)
+    return _finish(_store(_new((count,), dtype), values), requires_grad, device)
 
 
 def linspace(
@@ -225,11 +245,10 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, both included."""
-    _on_cpu(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     made = _new((steps,), dtype or default_dtype())
-    return _finish(_store(made, np.linspace(float(start), float(end), steps)), requires_grad)
+    return _finish(_store(made, np.linspace(float(start), float(end), steps)), requires_grad, device)
 
 
 def logspace(
@@ -243,44 +262,42 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """``steps`` powers of ``base``, whose exponents go from ``start`` to ``end``, both included."""
-    _on_cpu(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     made = _new((steps,), dtype or default_dtype())
     values = np.logspace(float(start), float(end), steps, base=base)
-    return _finish(_store(made, values), requires_grad)
+    return _finish(_store(made, values), requires_grad, device)
 
 
 # ---------------------------------------------------------------- like another
-def _like(input: Tensor, dtype: DType | None) -> tuple[tuple[int, ...], DType]:
-    return tuple(input.shape), dtype or input.dtype
+def _like(input: Tensor, dtype: DType | None, device: Any) -> tuple[tuple[int, ...], DType, Any]:
+    if device is None and is_on_gpu(input):
+        device = input.device
+    return tuple(input.shape), dtype or input.dtype, device
 
 
 def empty_like(
     input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """An uninitialised tensor of the shape and dtype of another."""
-    _on_cpu(device)
-    sizes, dtype = _like(input, dtype)
-    return _finish(_new(sizes, dtype), requires_grad)
+    sizes, dtype, device = _like(input, dtype, device)
+    return _finish(_new(sizes, dtype), requires_grad, device)
 
 
 def zeros_like(
     input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros in the shape and dtype of another tensor."""
-    _on_cpu(device)
-    sizes, dtype = _like(input, dtype)
-    return _filled(sizes, 0, dtype, requires_grad)
+    sizes, dtype, device = _like(input, dtype, device)
+    return _filled(sizes, 0, dtype, requires_grad, device)
 
 
 def ones_like(
     input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones in the shape and dtype of another tensor."""
-    _on_cpu(device)
-    sizes, dtype = _like(input, dtype)
-    return _filled(sizes, 1, dtype, requires_grad)
+    sizes, dtype, device = _like(input, dtype, device)
+    return _filled(sizes, 1, dtype, requires_grad, device)
 
 
 def full_like(
@@ -292,23 +309,25 @@ def full_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """One value in the shape and dtype of another tensor."""
-    _on_cpu(device)
-    sizes, dtype = _like(input, dtype)
-    return _filled(sizes, fill_value, dtype, requires_grad)
+    sizes, dtype, device = _like(input, dtype, device)
+    return _filled(sizes, fill_value, dtype, requires_grad, device)
 
 
 def new_empty(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """An uninitialised tensor in this tensor's dtype."""
+    kwargs.setdefault("device", self.device)
     return empty(*size, dtype=dtype or self.dtype, **kwargs)
 
 
 def new_zeros(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """Zeros in this tensor's dtype."""
+    kwargs.setdefault("device", self.device)
     return zeros(*size, dtype=dtype or self.dtype, **kwargs)
 
 
 def new_ones(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """Ones in this tensor's dtype."""
+    kwargs.setdefault("device", self.device)
     return ones(*size, dtype=dtype or self.dtype, **kwargs)
 
 
@@ -316,11 +335,13 @@ def new_full(
     self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, **kwargs: Any
 ) -> Tensor:
     """One value in this tensor's dtype."""
+    kwargs.setdefault("device", self.device)
     return full(size, fill_value, dtype=dtype or self.dtype, **kwargs)
 
 
 def new_tensor(self: Tensor, data: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """Data in this tensor's dtype."""
+    kwargs.setdefault("device", self.device)
     return tensor(data, dtype=dtype or self.dtype, **kwargs)
 
 
@@ -349,8 +370,7 @@ def tensor(
     >>> jitgrad.tensor([[1, 2], [3, 4]]).dtype
     jitgrad.int64
     """
-    _on_cpu(device)
-    return _finish(_copy(data, dtype), requires_grad)
+    return _finish(_copy(data, dtype), requires_grad, device)
 
 
 def _copy(data: Any, dtype: DType | None) -> Tensor:
@@ -480,16 +500,16 @@ def of_bits(array: np.ndarray[Any, Any]) -> Tensor:
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """Data as a tensor without a copy where that is possible (tensors and arrays)."""
-    _on_cpu(device)
     if isinstance(data, _class()):
-        return data if dtype is None else data.to(dtype)
+        data = data if dtype is None else data.to(dtype)
+        return data if device is None else data.to(device)
     if isinstance(data, np.ndarray):
         try:
             made = from_numpy(data)
         except ValueError:
             made = _copy(data, None)
-        return made if dtype is None else made.to(dtype)
-    return _copy(data, dtype)
+        return placed(made if dtype is None else made.to(dtype), device)
+    return placed(_copy(data, dtype), device)
 
 
 asarray = as_tensor

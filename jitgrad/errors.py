@@ -318,8 +318,15 @@ def _inference_inplace(a: int, b: int, c: int, args: tuple[Any, ...]) -> Excepti
     )
 
 
+def _two_devices(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    return RuntimeError(
+        "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+    )
+
+
 _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_BROADCAST: _broadcast,
+    col.X_DEVICE: _two_devices,
     col.X_MEMORY: _memory,
     col.X_DTYPE: _dtype,
     col.X_TYPE: _type,
@@ -346,6 +353,14 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_INFERENCE: _inference,
     col.X_INFERENCE_INPLACE: _inference_inplace,
 }
+
+
+def no_cuda_kernel(name: str) -> NotImplementedError:
+    """The error of an operation, by name, that the GPU has no kernel for."""
+    return NotImplementedError(
+        f"{name!r} has no CUDA kernel: move its operands to the CPU with .cpu(), and what comes out"
+        " back with .cuda()"
+    )
 
 
 def from_fault(code: int, a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:

@@ -118,10 +118,11 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     wanted = _float(dtype, "rand")
-    made = creation.empty(*size, dtype=_drawn(wanted), device=device)
+    made = creation.empty(*size, dtype=_drawn(wanted))
     memory = made._array()
     _source(generator).random(dtype=memory.dtype, out=memory)
     made = made.to(wanted)
+    made = creation.placed(made, device)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -134,10 +135,11 @@ def randn(
 ) -> Tensor:
     """Standard normal numbers."""
     wanted = _float(dtype, "randn")
-    made = creation.empty(*size, dtype=_drawn(wanted), device=device)
+    made = creation.empty(*size, dtype=_drawn(wanted))
     memory = made._array()
     _source(generator).standard_normal(dtype=memory.dtype, out=memory)
     made = made.to(wanted)
+    made = creation.placed(made, device)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -164,8 +166,9 @@ def randint(
         raise RuntimeError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
         )
-    made = creation.empty(tuple(size), dtype=dtype or dtypes.int64, device=device)
+    made = creation.empty(tuple(size), dtype=dtype or dtypes.int64)
     _fill(made, _source(generator).integers(low, high, tuple(made.shape)))
+    made = creation.placed(made, device)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -178,8 +181,9 @@ def randperm(
     requires_grad: bool = False,
 ) -> Tensor:
     """The integers below ``n`` in random order."""
-    made = creation.empty(n, dtype=dtype or dtypes.int64, device=device)
+    made = creation.empty(n, dtype=dtype or dtypes.int64)
     _fill(made, _source(generator).permutation(n))
+    made = creation.placed(made, device)
     return made.requires_grad_() if requires_grad else made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from jitgrad import dtypes, errors, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
-from jitgrad.devices import CPU, device
+from jitgrad.devices import CPU, CUDA, device, usable
 from jitgrad.size import Size
 
 
@@ -145,7 +146,16 @@ class Tensor:
     @property
     def device(self) -> device:
         """Where it is."""
-        return CPU
+        return CUDA if entry.memory(self) >> col.GPU_BIT else CPU
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is on the GPU."""
+        return bool(entry.memory(self) >> col.GPU_BIT)
+
+    def get_device(self) -> int:
+        """The number of its GPU, or -1."""
+        return 0 if self.is_cuda else -1
 
     @property
     def itemsize(self) -> int:
@@ -167,6 +177,10 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """Address of the first element; 0 if there is none."""
+        if self.is_cuda and self.numel():
+            from jitgrad.cuda import memory
+
+            return memory.real_address(entry.address(self))
         return entry.address(self) if self.numel() else 0
 
     def is_contiguous(self) -> bool:
@@ -426,7 +440,7 @@ class Tensor:
         RuntimeError
             If there is not exactly one element.
         """
-        value = entry.item(self)
+        value = _item(self)
         if value is None:
             raise RuntimeError(
                 f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
@@ -435,7 +449,7 @@ class Tensor:
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
-        return self._array().tolist()
+        return self._values().tolist()
 
     def _array(self) -> np.ndarray[Any, Any]:
         """The elements as an array over the memory; of bfloat16, which NumPy has not, a float32 copy."""
@@ -443,7 +457,16 @@ class Tensor:
 
     def _memory(self) -> np.ndarray[Any, Any]:
         """The memory as an array; that of bfloat16 holds its bits."""
+        if self.is_cuda:
+            frame = sys._getframe(1)
+            while frame.f_code.co_name.startswith(("_", "<")) and frame.f_back is not None:
+                frame = frame.f_back
+            raise errors.no_cuda_kernel(frame.f_code.co_name)
         return np.asarray(_Memory(self))
+
+    def _values(self) -> np.ndarray[Any, Any]:
+        """The elements, to be read: the memory itself or a copy from the GPU."""
+        return self.detach().cpu()._array() if self.is_cuda else self._array()
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
         """A NumPy array over the same memory.
@@ -456,6 +479,13 @@ class Tensor:
         if self.requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        if self.is_cuda:
+            if force:
+                return self._values()
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the"
+                " tensor to host memory first."
             )
         if self.dtype is dtypes.bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
@@ -474,7 +504,7 @@ class Tensor:
         return (1, 0)
 
     def __bool__(self) -> bool:
-        value = entry.item(self)
+        value = _item(self)
         if value is None:
             if self.numel() == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
@@ -491,7 +521,7 @@ class Tensor:
         return complex(self._scalar())
 
     def _scalar(self) -> Any:
-        value = entry.item(self)
+        value = _item(self)
         if value is None:
             raise ValueError("only one element tensors can be converted to Python scalars")
         return value
@@ -499,7 +529,7 @@ class Tensor:
     def __index__(self) -> int:
         if self.numel() != 1 or self.dtype.is_floating_point:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(entry.item(self))
+        return int(_item(self))
 
     def __len__(self) -> int:
         sizes = entry.shape(self)
@@ -530,11 +560,12 @@ class Tensor:
             # A view that was overtaken by a change that can't be recorded.
             made_by = "Invalid"
         return printing.tensor_repr(
-            self._array(),
+            self._values(),
             dtype_name=self.dtype.name,
             default_dtype_name=dtypes.ALL[int(engine.header[col.H_DEFAULT_DTYPE])].name,
             requires_grad=self.requires_grad,
             grad_fn_name=made_by,
+            device=str(self.device),
         )
 
     def __format__(self, spec: str) -> str:
@@ -551,7 +582,9 @@ class Tensor:
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"
                 " protocol at the moment. Use clone().detach() for a copy without history."
             )
-        made = _rebuild(type(self), self._memory().copy(), self.requires_grad, self.dtype)
+        made = _rebuild(
+            type(self), self.detach().cpu()._memory().copy(), self.requires_grad, self.dtype, str(self.device)
+        )
         memo[id(self)] = made
         grad = entry.grad(self)
         if grad is not None:
@@ -566,7 +599,8 @@ class Tensor:
                 "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
                 " pickle x.detach() instead"
             )
-        return _rebuild, (type(self), self._memory().copy(), self.requires_grad, self.dtype)
+        parts = (type(self), self.detach().cpu()._memory().copy(), self.requires_grad)
+        return _rebuild, (*parts, self.dtype, str(self.device))
 
     def clone(self) -> Tensor:
         """A copy; gradients flow through it to the original."""
@@ -578,10 +612,19 @@ class Tensor:
 
     # ------------------------------------------------------------ dtypes
     def to(self, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
-        """In another dtype (``to(dtype)``, ``to(other)``) or on another device (the CPU only)."""
+        """In another dtype or on another device: ``to(dtype)``, ``to("cuda")``, ``to(other)``, both.
+
+        A copy unless it is that already; gradients flow through it.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no such device.
+        """
         dtype = kwargs.pop("dtype", None)
+        place = None
         if "device" in kwargs:
-            device(kwargs.pop("device"))
+            place = kwargs.pop("device")
         kwargs.pop("non_blocking", None)
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
@@ -589,17 +632,20 @@ class Tensor:
             if isinstance(arg, (dtypes.dtype, type)):
                 dtype = arg
             elif isinstance(arg, Tensor):
-                dtype = arg.dtype
-            elif isinstance(arg, (str, device)):
-                device(arg)
+                dtype, place = arg.dtype, arg.device
             elif isinstance(arg, bool):
                 continue
+            elif isinstance(arg, (str, device, int)):
+                place = arg
             else:
                 raise TypeError(f"to() received an invalid argument {arg!r}")
         dtype = self.dtype if dtype is None else dtypes.of(dtype)
-        if dtype is self.dtype:
-            return self.clone() if copy else self
-        return call(entry.convert, self, dtype.code)
+        found = self if dtype is self.dtype else call(entry.convert, self, dtype.code)
+        if place is not None and usable(place) != found.device:
+            from jitgrad.cuda import transfers
+
+            return transfers.ToCopy.apply(found)
+        return found.clone() if copy and found is self else found
 
     def type(self, dtype: Any = None) -> Any:
         """In a dtype; without an argument the name of its own, as PyTorch writes it."""
@@ -612,8 +658,12 @@ class Tensor:
         return self.to(other.dtype)
 
     def cpu(self) -> Tensor:
-        """Itself: it is on the CPU."""
-        return self
+        """On the CPU: itself if it is there, else a copy that waits for what computes it."""
+        return self.to(CPU) if self.is_cuda else self
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
+        """On the GPU: itself if it is there, else a copy."""
+        return self.to(CUDA if device is None else device)
 
     def _is_view(self) -> bool:
         return bool(entry.word(self, col.FLAGS) & col.F_VIEW)
@@ -663,17 +713,26 @@ class Tensor:
         indexing.setitem(self, index, value)
 
 
+def _item(x: Tensor) -> Any:
+    """The one element, None if there are more or none; of the GPU, a copy."""
+    try:
+        return entry.item(x)
+    except engine.Fault:
+        return call(entry.item, x)
+
+
 def _rebuild(
     cls: type,
     array: np.ndarray[Any, Any],
     requires_grad: bool,
     dtype: dtypes.dtype | None = None,
+    place: str = "cpu",
 ) -> Tensor:
     """A leaf from its parts, for pickle and deepcopy."""
     from jitgrad import creation
 
     made = creation.from_numpy(array) if dtype is not dtypes.bfloat16 else creation.of_bits(array)
-    made = creation.as_class(made, cls)
+    made = creation.as_class(creation.placed(made, place), cls)
     if requires_grad:
         made.requires_grad = True
     return made

@@ -104,7 +104,7 @@ def test_conversions() -> None:
     assert y is not x
     assert y.data_ptr() != x.data_ptr()
     with pytest.raises(RuntimeError, match="device"):
-        x.to("cuda")
+        x.to("xla")
     with pytest.raises(TypeError):
         x.to(3.5)
     with pytest.raises(TypeError):

@@ -21,6 +21,7 @@ from jitgrad.arena.columns import (
     F_RETAIN,
     FLAGS,
     H_CONTEXTS,
+    H_DEVICE,
     H_LABELS,
     H_OPS,
     H_PASS,
@@ -34,6 +35,7 @@ from jitgrad.arena.columns import (
     PASS,
     SEQ,
     X_FREED,
+    X_LAUNCH,
     X_PYTHON,
 )
 from jitgrad.arena.contexts import (
@@ -41,6 +43,7 @@ from jitgrad.arena.contexts import (
     B_BEFORE,
     B_CAP,
     B_COLLECT,
+    B_GPU,
     B_HEAP,
     B_HEAP_N,
     B_INPUTS,
@@ -68,6 +71,7 @@ from jitgrad.arena.contexts import (
 from jitgrad.arena.gradients import (
     accumulate,
     accumulate_copy,
+    follow,
     keep_gradient,
     node_at,
 )
@@ -115,6 +119,7 @@ def context_new(H, retain):
         return 0
     # Nodes and heap are one block: the heap lies behind the nodes.
     c[B_HEAP] = c[B_NODES] + FIRST_CAPACITY * N_WORDS * 8
+    c[B_GPU] = 0
     c[B_BEFORE] = 0
     c[B_NEXT] = h[H_CONTEXTS]
     if c[B_NEXT] != 0:
@@ -398,6 +403,11 @@ def run(H, ctx):
             # Python acts on the row also when no gradient has come: a custom function decides itself.
             if c[B_STATE] == FRESH and row_at(H, node[N_ROW])[FLAGS] & F_PYTHON:
                 return fault(H, X_PYTHON, node[N_ROW], k, 0)
+            if node[N_GRAD] != NONE:
+                follow(H, node[N_GRAD])
+                if words(H)[H_DEVICE] != 0 and c[B_GPU] == 0:
+                    c[B_GPU] = 1
+                    return fault(H, X_LAUNCH, 0, 0, 0)
             if node[N_GRAD] != NONE and run_row(H, ctx, k) == NONE:
                 return NONE
         send_on(H, ctx, k)

@@ -132,6 +132,7 @@ F_VIEW_FUNCTION = 1024  # a view that a custom function returned
 F_NO_FLOW = (
     2048  # a view that requires grad because its base does, and has no history: no gradient flows
 )
+F_WAS_ELSEWHERE = 4096  # its value, which is gone, was on the GPU
 F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be changed in place
 
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
@@ -157,11 +158,15 @@ A_KEEP = 1  # bit 0: dims kept with size 1; bit 1: the user named the dims
 A_FIRST = 2  # first attribute of the op itself
 
 # ---------------------------------------------------------------- a storage
-S_DATA = 0  # address of the first byte, 64-byte aligned unless borrowed
+S_DATA = (
+    0  # address of the first byte, 64-byte aligned unless borrowed; of the GPU: `arena.devices`
+)
 S_BYTES = 1  # bytes that can be used
 S_REFS = 2  # rows (and lists of rows) that share it
 S_VERSION = 3  # counts in-place changes
-S_CLASS = 4  # size class of the pool, NONE for borrowed memory, or:
+S_CLASS = (
+    4  # size class of the pool (the GPU's go on at POOL_CLASSES), NONE for borrowed memory, or:
+)
 SHARED = -2  # the buffer of another storage
 S_OWNER = 5  # Python object that owns borrowed memory; the storage whose buffer is shared; else 0
 S_GEN = 6  # odd while the number is in use
@@ -241,7 +246,24 @@ H_UPDATE = H_SPLIT + 8  # an optimiser's step: the U_* words below
 H_REFUSED = H_SPLIT + 3  # 1 if what was just recorded can't be: it would save an inference tensor
 H_ADD_FLOAT16 = H_SPLIT + 4  # as H_ADD32
 H_ADD_BFLOAT16 = H_SPLIT + 5
-HEADER_WORDS = H_UPDATE + 64
+H_DEVICE = H_SPLIT + 6  # device of the call in progress: 0 the CPU, 1 the GPU
+H_FAULT_DEVICE = H_SPLIT + 7  # the same when the last fault was staged
+H_GPU = H_UPDATE + 64
+H_OTHER_FORWARD = H_GPU  # while the call in progress is for one device: the other's kernels, ...
+H_OTHER_BACKWARD = H_GPU + 1
+H_OTHER_PARALLEL_FROM = H_GPU + 2
+H_COMMANDS = H_GPU + 3  # address of the launches that wait for Python (`arena.devices`)
+H_COMMANDS_N = H_GPU + 4  # words of them
+H_COMMANDS_CAP = H_GPU + 5
+H_COMMANDS_LOST = H_GPU + 6  # 1 if there was no memory for one
+H_GPU_BYTES = H_GPU + 7  # bytes in live buffers of the GPU
+H_GPU_PEAK = H_GPU + 8
+H_GPU_POOL = H_GPU + 16  # for each size class the first waiting storage, plus 1
+HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
+
+#: An address with this bit is one of the GPU: a storage's number and, in its low bits, the byte in it.
+GPU_BIT = 62
+OFFSET_BITS = 40
 
 #: Storages made in inference mode count no versions: theirs stay far below zero.
 INFERENCE = -(1 << 60)
@@ -348,6 +370,8 @@ X_FIT = 42  # a gradient or state does not fit its parameter
 X_VIEW_MADE = 32  # a view that may not be changed in place was, itself (0) or through its base (1)
 X_INFERENCE = 43  # an inference tensor would have to be saved for backward
 X_INFERENCE_INPLACE = 44  # in-place on an inference tensor outside inference mode
+X_LAUNCH = 46  # backward has reached a row on the GPU, whose launches wait for Python
+X_DEVICE = 45  # operand i is not on the device that the call is for
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

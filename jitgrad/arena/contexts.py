@@ -24,6 +24,7 @@ B_INPUTS_N = 11
 B_COLLECT = 12  # 1: those gradients are the result; 0: they are added to the rows' ``.grad``
 B_NEXT = 13  # the list of contexts that have not ended
 B_BEFORE = 14
+B_GPU = 15  # 1: Python knows that it has to launch
 B_WORDS = 16
 
 # A node of a context.

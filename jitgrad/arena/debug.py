@@ -7,6 +7,7 @@ few is a use after free before it happens.  Freed buffers are filled with NaN by
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,10 @@ def _check_all() -> None:
     _need(len(used) == header[col.H_STORE_LIVE], "live storages are miscounted")
     _check_free_list(table[:, col.NEXT], int(header[col.H_ROW_FREE]), table[:, col.GEN], "rows")
     _check_free_list(
-        stores[:, col.S_NEXT], int(header[col.H_STORE_FREE]), stores[:, col.S_GEN], "storages"
+        stores[:, col.S_NEXT],
+        int(header[col.H_STORE_FREE]),
+        stores[:, col.S_GEN] + _waiting(stores),
+        "storages",
     )
     lines = table[live]
     _check_geometry(live, lines, stores)
@@ -88,6 +92,12 @@ def _held_by_passes() -> tuple[list[int], list[int]]:
             found_storages += [s for s in table[:, word].tolist() if s != col.NONE]
         address = context[contexts.B_NEXT]
     return found_rows, found_storages
+
+
+def _waiting(stores: Any) -> Any:
+    """1 for each free storage that waits in the pool of the GPU, 0 for others."""
+    free = stores[:, col.S_GEN] % 2 == 0
+    return (free & (stores[:, col.S_DATA] != 0) & (stores[:, col.S_CLASS] >= col.POOL_CLASSES)) * 1
 
 
 def _check_free_list(after: Any, head: int, gen: Any, what: str) -> None:
@@ -200,7 +210,11 @@ def _check_storages(lines: Any, stores: Any, used: Any, on_the_way: list[int]) -
     refs = np.bincount([*held, *whole, *on_the_way], minlength=len(stores))
     wrong = used[refs[used] != stores[used, col.S_REFS]]
     _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
-    own = used[stores[used, col.S_CLASS] >= 0]
+    gpu = used[stores[used, col.S_CLASS] >= col.POOL_CLASSES]
+    _need(
+        stores[gpu, col.S_BYTES].sum() == header[col.H_GPU_BYTES], "the GPU's bytes are miscounted"
+    )
+    own = used[(stores[used, col.S_CLASS] >= 0) & (stores[used, col.S_CLASS] < col.POOL_CLASSES)]
     _need(stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted")
     _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
 
@@ -208,6 +222,7 @@ def _check_storages(lines: Any, stores: Any, used: Any, on_the_way: list[int]) -
 def checked(entry: Callable[..., Any]) -> Callable[..., Any]:
     """An entry that checks the arena after every call that came to an end."""
 
+    @functools.wraps(entry)
     def call(*args: Any) -> Any:
         result = entry(*args)
         check()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     BLOCK,
     H_CHUNK,
+    H_DEVICE,
     H_PARALLEL,
     H_PARALLEL_FROM,
     H_PLAN,
@@ -36,6 +37,8 @@ from jitgrad.arena.columns import (
     P_STRIDES,
     SCRATCH,
 )
+from jitgrad.arena.command_words import PLAN
+from jitgrad.arena.devices import plan_command
 from jitgrad.kernels.lowlevel import call2, call8, int16s, int32s, jit, uint8s, words
 
 #: Word of a thread's scratch where its status is left (the words before it are kernel arguments).
@@ -324,6 +327,9 @@ def drive(H):
         plan[P_SHAPE] = n
         for j in range(plan[P_NIN] + 1):
             plan[P_STRIDES + j * MAX_DIMS] = plan[P_SIZE + j]
+    if h[H_DEVICE] != 0:
+        plan_command(H, PLAN, 0)
+        return 0
     if n >= h[H_PARALLEL_FROM] and h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
         return split(H, n, h[H_CHUNK])
     return drive_range(H, 0, n, 0)

@@ -34,7 +34,7 @@ ENTRIES = {
     name: module
     for module, names in {
         "entries": "pointwise new borrow restride shape stride word row address version bump item flag grad"
-        " set_grad empty_cache pointwise_ view lanes explicit convert",
+        " set_grad empty_cache pointwise_ view lanes explicit convert on_device commands empty_gpu",
         "sharing": "memory base base_flags refresh alias data set_data take_data adopt forget view_ pieces",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
@@ -100,6 +100,7 @@ def _fill_header() -> None:
     header[col.H_THREAD] = threading.get_ident()
     header[col.H_THREADS] = 1
     header[col.H_PARALLEL_FROM] = 1 << 15
+    header[col.H_OTHER_PARALLEL_FROM] = 1 << 62
     header[col.H_DEFAULT_DTYPE] = dtypes.float32.code
     header[col.H_FLOAT_TYPE] = id(float)
     header[col.H_INT_TYPE] = id(int)
@@ -113,10 +114,22 @@ def _fill_header() -> None:
     header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
 
 
-#: The tables of H_OPS, H_FORWARD and H_BACKWARD, and the words of an op in each.
+#: The tables of ops and kernels in these slots, and the words of an op in each.
 _tables: list[np.ndarray] = []
-_TABLE_SLOTS = (col.H_OPS, col.H_FORWARD, col.H_BACKWARD)
-_TABLE_WORDS = (col.O_WORDS, _N_DTYPES, col.MAX_INPUTS * _N_DTYPES)
+_TABLE_SLOTS = (
+    col.H_OPS,
+    col.H_FORWARD,
+    col.H_BACKWARD,
+    col.H_OTHER_FORWARD,
+    col.H_OTHER_BACKWARD,
+)
+_TABLE_WORDS = (
+    col.O_WORDS,
+    _N_DTYPES,
+    col.MAX_INPUTS * _N_DTYPES,
+    _N_DTYPES,
+    col.MAX_INPUTS * _N_DTYPES,
+)
 
 
 def _grow_tables(ops: int) -> None:
@@ -179,6 +192,7 @@ class _Entries:
 
 
 entry: Any = _Entries()
+entry_addresses: dict[str, int] = {}
 
 
 #: The modules of the core's parts: compiled side by side, they take about as long as each other.
@@ -210,6 +224,7 @@ def _load_core() -> None:
         addresses = loaded(part_name, partial(units_of, "core", part))
         entries, routines = _members(part)
         for name, address in zip(entries, addresses, strict=False):
+            entry_addresses[name] = address
             setattr(entry, name, loader.builtin(name, address, me))
         for (_, _, slot), address in zip(routines, addresses[len(entries) :], strict=True):
             header[slot] = address
@@ -232,8 +247,14 @@ own_kernels: dict[int, Callable[[int], int]] = {}
 
 
 def load_kernel(number: int, dtype: int, which: int) -> None:
-    """Load (compile if need be) kernel ``which`` of an op for a dtype code."""
+    """Load (compile if need be) kernel ``which`` of an op for a dtype code, on the last fault's device."""
     op = OPS[number]
+    if header[col.H_FAULT_DEVICE]:
+        from jitgrad.cuda import kernels
+
+        _set_kernel(1, number, dtype, which, kernels.number_of(op, dtype, which))
+        return
+
     own = own_kernels.get(number)
     same = [which]
     if own:
@@ -246,12 +267,15 @@ def load_kernel(number: int, dtype: int, which: int) -> None:
         name = _unit(op, dtype, same[0])
         (address,) = loaded(name, partial(units_of, "kernel", number, dtype, same[0]))
     for which in same:
-        if which == 0:
-            table, index = header[col.H_FORWARD], number * _N_DTYPES + dtype
-        else:
-            table = header[col.H_BACKWARD]
-            index = (number * col.MAX_INPUTS + which - 1) * _N_DTYPES + dtype
-        ctypes.c_int64.from_address(int(table) + index * 8).value = address
+        _set_kernel(0, number, dtype, which, address)
+
+
+def _set_kernel(device: int, number: int, dtype: int, which: int, value: int) -> None:
+    tables = _tables[3:] if device else _tables[1:3]
+    if which == 0:
+        tables[0][number, dtype] = value
+    else:
+        tables[1][number, (which - 1) * _N_DTYPES + dtype] = value
 
 
 def _unit(op: Op, dtype: int, which: int) -> str:
@@ -331,6 +355,10 @@ def call(function: Any, *args: Any) -> Any:
         try:
             return function(*args)
         except Fault:
+            if header[col.H_FAULT] == col.X_DEVICE:
+                from jitgrad.cuda import calls
+
+                return calls.call(function, args)
             mend(args)
 
 
@@ -361,10 +389,16 @@ def run_backward(
     try:
         while True:
             code = int(header[col.H_FAULT])
+            if header[col.H_COMMANDS_N]:
+                launch()
             if code in _STOPS:
                 context, header[col.H_CONTEXT] = int(header[col.H_CONTEXT]), 0
             step: tuple[Any, ...]
-            if code == col.X_PYTHON:
+            if code == col.X_LAUNCH:
+                step = (entry.resume, context, 0)
+            elif code == col.X_KERNEL and not _has_kernel():
+                step = stops.by_recipe(context, bool(mode & RETAIN))
+            elif code == col.X_PYTHON:
                 if watch is not None and watch(int(header[col.H_DETAIL]), context):
                     step = (entry.resume, context, DONE)
                 else:
@@ -390,10 +424,29 @@ def run_backward(
         set_grad_mode(before)
         if context:
             entry.abort(context)
+        if header[col.H_COMMANDS_N]:
+            launch()
+
+
+def launch() -> None:
+    """Launch what waits for the GPU."""
+    from jitgrad.cuda import commands
+
+    commands.launch()
+
+
+def _has_kernel() -> bool:
+    """Whether the device of a missing kernel has one; if not, the op's recipe takes its place."""
+    if not header[col.H_FAULT_DEVICE]:
+        return True
+    from jitgrad.cuda import kernels
+
+    number, dtype, which = (int(w) for w in header[col.H_DETAIL : col.H_DETAIL + 3])
+    return which == 0 or kernels.has(OPS[number], dtype, which)
 
 
 #: Faults after which a backward pass waits in the header to be resumed.
-_STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PYTHON)
+_STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PYTHON, col.X_LAUNCH)
 
 
 def load_parallel() -> None:

@@ -14,6 +14,8 @@ from jitgrad.arena.columns import (
     GRAD,
     H_ARGS,
     H_CLOSED,
+    H_COMMANDS,
+    H_COMMANDS_N,
     H_FLOAT_TYPE,
     H_LIST,
     H_NONE,
@@ -31,12 +33,15 @@ from jitgrad.arena.columns import (
     X_DIMS,
     X_TYPE,
 )
+from jitgrad.arena.devices import use_device
 from jitgrad.arena.histories import operands_current, recording
 from jitgrad.arena.inplace import record_inplace
 from jitgrad.arena.nodes import record_explicit, record_lanes
 from jitgrad.arena.python import (
+    all_here,
     failed,
     fault,
+    here,
     no_memory,
     none,
     operand,
@@ -63,6 +68,7 @@ from jitgrad.arena.rows import (
     row_new,
 )
 from jitgrad.arena.storage import (
+    empty_gpu_pool,
     empty_pool,
     storage_borrow,
     storage_release,
@@ -77,12 +83,14 @@ from jitgrad.kernels.lowlevel import (
     as_int,
     at,
     bits,
+    call3,
     capsule_name,
     capsule_pointer,
     error_occurred,
     incref,
     jit,
     new_bool,
+    new_bytes,
     new_float,
     new_int,
     tuple_new,
@@ -105,7 +113,7 @@ def pointwise(self, args, n):
         if not operand(H, a[i + 1], i):
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
-    if not operands_current(H, n - 1):
+    if not all_here(H, n - 1) or not operands_current(H, n - 1):
         return failed(H)
     return result(H, record_pointwise(H, as_int(a[0]), n - 1))
 
@@ -275,6 +283,8 @@ def item(self, args, n):
     p = row_at(H, r)
     if p[NUMEL] != 1:
         return none(H)
+    if not here(H, r, 0):
+        return failed(H)
     a = data_of(H, r)
     d = p[DTYPE]
     if d == 7:
@@ -377,6 +387,32 @@ def release_c(capsule):
     return 0
 
 
+# ---------------------------------------------------------------- another device
+def on_device(self, args, n):
+    """``on_device(function, *arguments)``: call the entry at an address for the GPU."""
+    H = capsule_pointer(self, 0)
+    use_device(H, 1)
+    found = call3(as_int(words(args)[0]), (self, args + 8, n - 1))
+    use_device(H, 0)
+    return found
+
+
+def commands(self, args, n):
+    """``commands()``: the words of the launches that wait, as bytes; they wait no longer."""
+    h = words(capsule_pointer(self, 0))
+    found = new_bytes(h[H_COMMANDS], h[H_COMMANDS_N] * 8)
+    if found != 0:
+        h[H_COMMANDS_N] = 0
+    return found
+
+
+def empty_gpu(self, args, n):
+    """``empty_gpu()``: give up the storages of the GPU that wait for reuse."""
+    H = capsule_pointer(self, 0)
+    empty_gpu_pool(H)
+    return none(H)
+
+
 # ---------------------------------------------------------------- in place
 def pointwise_(self, args, n):
     """``pointwise_(op, x, *others)``: a pointwise op whose result replaces the value of ``x``."""
@@ -388,6 +424,8 @@ def pointwise_(self, args, n):
         if not operand(H, a[i + 1], i):
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
+    if not all_here(H, n - 1):
+        return failed(H)
     if record_inplace(H, as_int(a[0]), n - 1) == NONE:
         return failed(H)
     incref(a[1])
@@ -433,7 +471,7 @@ def lanes(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H):
+    if not ready(H) or not here(H, r, 0):
         return failed(H)
     r = recording(H, r)
     if r == NONE:
@@ -474,6 +512,8 @@ def explicit(self, args, n):
         if r == NONE:
             fault(H, X_TYPE, i, 0, 0)
             return failed(H)
+        if not here(H, r, i):
+            return failed(H)
         r = recording(H, r)
         if r == NONE:
             return failed(H)
@@ -510,7 +550,7 @@ def convert(self, args, n):
     if r == NONE:
         fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
-    if not ready(H):
+    if not ready(H) or not here(H, r, 0):
         return failed(H)
     r = recording(H, r)
     if r == NONE:

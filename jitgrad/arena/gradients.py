@@ -15,6 +15,7 @@ from jitgrad.arena.columns import (
     H_ADD32,
     H_ADD64,
     H_ADD_FLOAT16,
+    H_ARGS,
     H_LANES,
     LOCAL,
     NDIM,
@@ -26,6 +27,7 @@ from jitgrad.arena.columns import (
     SHAPE,
     STORAGE,
     STRIDE,
+    X_DEVICE,
     X_INTERNAL,
 )
 from jitgrad.arena.contexts import (
@@ -40,6 +42,7 @@ from jitgrad.arena.contexts import (
     N_UNIFORM,
     N_WORDS,
 )
+from jitgrad.arena.devices import elsewhere, use_device
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
@@ -47,6 +50,7 @@ from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import FIRST_HALF
 from jitgrad.kernels.lowlevel import at, jit, words
+from jitgrad.arena.recorder import store_float
 
 NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
 
@@ -102,6 +106,20 @@ def copy_dense(H, dtype, dst, src, uniform, numel):
 
 
 @jit
+def fill_dense(H, dtype, dst, value, numel):
+    """``dst = value`` over contiguous memory."""
+    number = H + H_ARGS * 8
+    store_float(number, dtype, value)
+    copy_dense(H, dtype, dst, number, 1, numel)
+
+
+@jit
+def follow(H, s):
+    """Make the call one for the device of storage ``s``."""
+    use_device(H, elsewhere(store(H, s)[S_DATA]))
+
+
+@jit
 def give(H, ctx, r, s, uniform):
     """Add the gradient in storage ``s`` to that of row ``r``; NONE after a fault.
 
@@ -116,6 +134,9 @@ def give(H, ctx, r, s, uniform):
     p = row_at(H, r)
     dtype = p[DTYPE]
     size = itemsize(dtype)
+    if elsewhere(store(H, have)[S_DATA]) != elsewhere(store(H, s)[S_DATA]):
+        storage_release(H, s)
+        return fault(H, X_DEVICE, 0, 0, 0)
     both = node[N_UNIFORM] != 0 and uniform != 0
     n = 1 if both else p[NUMEL]
     if store(H, have)[S_REFS] == 1 and (both or node[N_UNIFORM] == 0):
@@ -204,6 +225,8 @@ def accumulate(H, ctx, k):
     if q[NUMEL] != numel or q[DTYPE] != dtype:
         return fault(H, X_INTERNAL, r, g, 0)
     src = store(H, node[N_GRAD])[S_DATA]
+    if elsewhere(src) != elsewhere(store(H, q[STORAGE])[S_DATA]):
+        return fault(H, X_DEVICE, 0, 0, 0)
     store(H, q[STORAGE])[S_VERSION] += 1
     if q[FLAGS] & F_CONTIGUOUS:
         dst = data_of(H, g)
@@ -258,10 +281,12 @@ def gradient_row(H, r, s, uniform):
     dtype = p[DTYPE]
     numel = p[NUMEL]
     if uniform and numel != 1:
+        follow(H, s)
         t = storage_new(H, numel * itemsize(dtype))
         if t == NONE:
             return no_memory(H)
         copy_dense(H, dtype, store(H, t)[S_DATA], store(H, s)[S_DATA], 1, numel)
+        use_device(H, 0)
     else:
         t = share(H, s)
     g = row_new(H)

@@ -15,6 +15,8 @@ from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
     FLAGS,
+    H_ARGS,
+    H_DEVICE,
     H_LANES,
     MAX_DIMS,
     NDIM,
@@ -24,10 +26,12 @@ from jitgrad.arena.columns import (
     SHAPE,
     STRIDE,
 )
+from jitgrad.arena.command_words import LANES
+from jitgrad.arena.devices import words_command
 from jitgrad.arena.driver import drive, plan_begin, plan_dense, plan_strided
 from jitgrad.arena.rows import data_of, itemsize, row_at
 from jitgrad.arena.storage import storage_new, store
-from jitgrad.kernels.lowlevel import at, jit, words
+from jitgrad.kernels.lowlevel import at, call2, jit, words
 
 LANE_SCRATCH = H_LANES * 8
 
@@ -42,6 +46,15 @@ L_B = 6
 L_TYPE = 7  # dtype code of x
 L_ATTR = 8  # the op's attributes
 L_WORDS = 16
+
+
+@jit
+def run_lanes(H, kernel):
+    """Run a lanes kernel, or have it launched, on the arguments in the header; 0 or its status."""
+    args = H + H_ARGS * 8
+    if words(H)[H_DEVICE] != 0:
+        return words_command(H, LANES, kernel, args, L_WORDS)
+    return call2(kernel, (H, args))
 
 
 @jit

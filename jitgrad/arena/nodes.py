@@ -7,12 +7,14 @@ from jitgrad.arena.columns import (
     A_KEEP,
     A_MASK,
     ATTR,
+    ATTR_WORDS,
     DTYPE,
     F_HOLDS,
     F_REQUIRES_GRAD,
     FLAGS,
     H_ARGS,
     H_DETAIL,
+    H_DEVICE,
     H_GRAD_MODE,
     H_LIST,
     H_OPS,
@@ -43,7 +45,9 @@ from jitgrad.arena.columns import (
     VERSION,
     X_EMPTY,
 )
-from jitgrad.arena.lanes import L_ATTR, L_DST, L_X, lane_source
+from jitgrad.arena.command_words import EXPLICIT, ROW_GEOMETRY
+from jitgrad.arena.devices import attributes, command, geometry
+from jitgrad.arena.lanes import L_ATTR, L_DST, L_X, lane_source, run_lanes
 from jitgrad.arena.promotion import lanes_dtype
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import (
@@ -148,7 +152,7 @@ def record_lanes_of(H, op, r, mask, keep, attrs, n):
         q[ATTR + A_FIRST + i] = attrs[i]
     status = 0
     if q[NUMEL] > 0:
-        status = call2(k, (H, H + H_ARGS * 8))
+        status = run_lanes(H, k)
     if copy != NONE:
         storage_release(H, copy)
     if status != 0:
@@ -231,6 +235,25 @@ def explicit_end(H, out, op):
 
 
 @jit
+def run_explicit(H, k, out):
+    """Compute row ``out`` from its inputs by kernel ``k``, or have that launched; 0 or a status."""
+    if words(H)[H_DEVICE] == 0:
+        return call2(k, (H, out))
+    p = row_at(H, out)
+    n = p[NIN]
+    first = 1 + ATTR_WORDS
+    to = command(H, first + (1 + n) * ROW_GEOMETRY, EXPLICIT, k)
+    if to != 0:
+        words(to)[0] = n
+        attributes(to + 8, p)
+        geometry(to + first * 8, p, data_of(H, out))
+        for i in range(n):
+            j = input_at(p, i)
+            geometry(to + (first + (1 + i) * ROW_GEOMETRY) * 8, row_at(H, j), data_of(H, j))
+    return 0
+
+
+@jit
 def record_explicit(H, op, key, dtype, n, ndim, shape, attrs, count):
     """An op whose checks and result shape come from Python; the kernel finds its inputs in the row.
 
@@ -282,7 +305,7 @@ def record_explicit_of(H, op, key, dtype, n, ndim, shape, attrs, count):
         return NONE
     for i in range(count):
         p[ATTR + i] = attrs[i]
-    status = call2(k, (H, out))
+    status = run_explicit(H, k, out)
     if status != 0:
         row_at(H, out)[NIN] = 0
         drop(H, out)

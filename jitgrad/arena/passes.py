@@ -27,6 +27,7 @@ from jitgrad.arena.columns import (
     F_RETAIN,
     FLAGS,
     H_CONTEXT,
+    H_DEVICE,
     H_FAULT,
     H_NONE,
     HELD,
@@ -35,6 +36,7 @@ from jitgrad.arena.columns import (
     NONE,
     NUMEL,
     OFFSET,
+    OP,
     REFS,
     S_DATA,
     S_REFS,
@@ -42,6 +44,7 @@ from jitgrad.arena.columns import (
     STORAGE,
     X_GIVE,
     X_KERNEL,
+    X_LAUNCH,
     X_NO_GRAD,
     X_PARALLEL,
     X_PYTHON,
@@ -69,8 +72,11 @@ from jitgrad.arena.contexts import (
     N_ROW,
     N_UNIFORM,
 )
+from jitgrad.arena.devices import use_device
 from jitgrad.arena.gradients import (
     accumulate_copy,
+    fill_dense,
+    follow,
     give,
     gradient_row,
     keep_gradient,
@@ -78,9 +84,9 @@ from jitgrad.arena.gradients import (
 )
 from jitgrad.arena.histories import current
 from jitgrad.arena.noderefs import new_node
-from jitgrad.arena.python import failed, fault, no_memory, none, ready, tensor_row, wrap
+from jitgrad.arena.python import failed, fault, here, no_memory, none, ready, tensor_row, wrap
 from jitgrad.arena.recorder import store_float
-from jitgrad.arena.rows import flush, input_at, row_at
+from jitgrad.arena.rows import device_of, flush, input_at, row_at
 from jitgrad.arena.shapes import dense_copy, has_shape
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.arena.vjps import wants
@@ -96,6 +102,9 @@ from jitgrad.kernels.lowlevel import (
     tuple_set,
     words,
 )
+from jitgrad.ops.table import FUNCTION as _FUNCTION
+
+FUNCTION = _FUNCTION.number
 
 #: Bits of a pass's mode.
 RETAIN = 1  # keep what the graph saved
@@ -158,16 +167,22 @@ def seed(H, ctx, a, count):
         s = NONE
         uniform = 0
         p = row_at(H, r)
+        use_device(H, device_of(H, r))
         if a[2 * i + 1] == words(H)[H_NONE]:
             s = storage_new(H, 8)
             if s == NONE:
                 return no_memory(H)
-            store_float(store(H, s)[S_DATA], p[DTYPE], 1.0)
+            if words(H)[H_DEVICE] != 0:
+                fill_dense(H, p[DTYPE], store(H, s)[S_DATA], 1.0, 1)
+            else:
+                store_float(store(H, s)[S_DATA], p[DTYPE], 1.0)
             uniform = 1
         else:
             g = tensor_row(H, a[2 * i + 1])
             if g == NONE:
                 return fault(H, X_TYPE, i, 0, 0)
+            if not here(H, g, i):
+                return NONE
             s = gradient_of(H, g)
             if s == NONE:
                 return no_memory(H)
@@ -183,6 +198,7 @@ def gradient_of(H, g):
     if q[FLAGS] & F_CONTIGUOUS and q[OFFSET] == 0:
         store(H, q[STORAGE])[S_REFS] += 1
         return q[STORAGE]
+    use_device(H, device_of(H, g))
     return dense_copy(H, g)
 
 
@@ -211,6 +227,7 @@ def finish(H, ctx):
     """Run a pass on; free it unless it can be resumed."""
     h = words(H)
     if run(H, ctx) != NONE:
+        use_device(H, 0)
         result = 0
         if words(ctx)[B_COLLECT] != 0:
             result = collected(H, ctx)
@@ -220,7 +237,7 @@ def finish(H, ctx):
         flush(H)
         return result
     code = h[H_FAULT]
-    if code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
+    if code == X_LAUNCH or code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
         h[H_CONTEXT] = ctx
     else:
         context_free(H, ctx)
@@ -309,9 +326,12 @@ def stopped(self, args, n):
 
 @jit
 def fits(H, g, r):
-    """Whether Tensor row ``g`` is of row ``r``'s shape and dtype."""
+    """Whether Tensor row ``g`` is of row ``r``'s shape and dtype, and on its device."""
     p = row_at(H, r)
     q = row_at(H, g)
+    # A custom function has no value, so it is nowhere: Python looks at what it is given.
+    if p[OP] != FUNCTION and device_of(H, g) != device_of(H, r):
+        return False
     return q[DTYPE] == p[DTYPE] and has_shape(q, p[NDIM], at(p, SHAPE))
 
 
@@ -330,6 +350,7 @@ def replace(self, args, n):
         if s == NONE:
             no_memory(H)
             return failed(H)
+    use_device(H, 0)
     if node[N_GRAD] != NONE:
         storage_release(H, node[N_GRAD])
     node[N_GRAD] = s
@@ -349,8 +370,10 @@ def settle_leaf(self, args, n):
         if c[B_COLLECT] != 0:
             return new_bool(0)
         if c[B_INPUTS] == 0 or node[N_MARKS] & ASKED:
+            follow(H, node[N_GRAD])
             if accumulate_copy(H, ctx, k) == NONE:
                 return failed(H)
+            use_device(H, 0)
             return new_bool(1)
     return new_bool(0)
 
@@ -369,8 +392,10 @@ def settle_row(self, args, n):
     asked = node[N_MARKS] & ASKED != 0
     if node[N_GRAD] != NONE:
         if p[FLAGS] & F_RETAIN or (asked and c[B_COLLECT] == 0):
+            follow(H, node[N_GRAD])
             if accumulate_copy(H, ctx, k) == NONE:
                 return failed(H)
+            use_device(H, 0)
         keep_gradient(H, ctx, k)
     return new_bool(1 if c[B_INPUTS] == 0 or node[N_MARKS] & BELOW != 0 else 0)
 
@@ -399,6 +424,8 @@ def send(self, args, n):
         if a[1 + i] != nothing and wants(H, row_at(H, r), i):
             s = gradient_of(H, tensor_row(H, a[1 + i]))
             j = input_at(row_at(H, r), i)
+            if s != NONE:
+                follow(H, s)
             if s == NONE or give(H, ctx, j, s, 0) == NONE:
                 context_free(H, ctx)
                 no_memory(H)

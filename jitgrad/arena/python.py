@@ -13,7 +13,9 @@ from jitgrad.arena.columns import (
     H_BOOL_TYPE,
     H_DESTRUCTOR,
     H_DETAIL,
+    H_DEVICE,
     H_FAULT,
+    H_FAULT_DEVICE,
     H_FAULT_TYPE,
     H_FLOAT_TYPE,
     H_INT_TYPE,
@@ -26,10 +28,12 @@ from jitgrad.arena.columns import (
     H_TRUE,
     NONE,
     OWNER,
+    X_DEVICE,
     X_INFERENCE,
     X_MEMORY,
     X_THREAD,
 )
+from jitgrad.arena.devices import use_device
 from jitgrad.arena.rows import (
     C_BITS,
     C_KIND,
@@ -39,6 +43,7 @@ from jitgrad.arena.rows import (
     KIND_FLOAT,
     KIND_INT,
     KIND_TENSOR,
+    device_of,
     drop,
     flush,
     keep,
@@ -77,6 +82,7 @@ def fault(H, code, a, b, c):
 @jit
 def failed(H):
     """Raise what `fault` staged: the value to return from an entry."""
+    words(H)[H_FAULT_DEVICE] = words(H)[H_DEVICE]
     flush(H)
     if error_occurred() == 0:
         error_set_none(words(H)[H_FAULT_TYPE])
@@ -129,6 +135,8 @@ def wrap(H, r):
 def wrap_as(H, r, ty):
     """`wrap` for a subclass."""
     h = words(H)
+    # The call is over; making an object can run Python (the garbage collector).
+    use_device(H, 0)
     capsule = capsule_new(r + 1, H, h[H_DESTRUCTOR])
     if capsule == 0:
         drop(H, r)
@@ -170,6 +178,25 @@ def operand(H, obj, i):
         return False
     h[C_KIND + i] = KIND_TENSOR
     h[C_ROW + i] = r
+    return True
+
+
+@jit
+def here(H, r, i):
+    """Whether row ``r``, operand ``i``, is on the device that the call is for; if not, a fault is staged."""
+    if device_of(H, r) != words(H)[H_DEVICE]:
+        fault(H, X_DEVICE, i, 0, 0)
+        return False
+    return True
+
+
+@jit
+def all_here(H, n):
+    """`here` for all Tensors among ``n`` staged operands."""
+    h = words(H)
+    for i in range(n):
+        if h[C_KIND + i] == KIND_TENSOR and not here(H, h[C_ROW + i], i):
+            return False
     return True
 
 

@@ -12,6 +12,7 @@ from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
     F_VIEW,
+    F_WAS_ELSEWHERE,
     FAMILY,
     FLAGS,
     GEN,
@@ -64,6 +65,7 @@ from jitgrad.arena.columns import (
     STRIDE,
     USES,
 )
+from jitgrad.arena.devices import elsewhere, use_device
 from jitgrad.arena.storage import slot_free, storage_new, storage_release, store
 from jitgrad.kernels.lowlevel import decref, jit, raw_free, raw_realloc, words
 
@@ -101,6 +103,15 @@ def data_of(H, r):
     """Address of a row's first element; the row's value must be alive."""
     p = row_at(H, r)
     return store(H, p[STORAGE])[S_DATA] + p[OFFSET] * itemsize(p[DTYPE])
+
+
+@jit
+def device_of(H, r):
+    """The device of row ``r``: where its value is, or was."""
+    p = row_at(H, r)
+    if p[STORAGE] == NONE:
+        return 1 if p[FLAGS] & F_WAS_ELSEWHERE else 0
+    return elsewhere(store(H, p[STORAGE])[S_DATA])
 
 
 @jit
@@ -246,6 +257,8 @@ def unuse(H, r):
     if p[USES] == 0 and p[STORAGE] != NONE:
         s = p[STORAGE]
         p[STORAGE] = NONE
+        if elsewhere(store(H, s)[S_DATA]):
+            p[FLAGS] |= F_WAS_ELSEWHERE
         storage_release(H, s)
 
 
@@ -321,6 +334,8 @@ def flush(H):
     one's loop, so a chain of a million custom functions does not recurse.
     """
     h = words(H)
+    # The call is over: what Python does in here is not a part of it.
+    use_device(H, 0)
     if h[H_FLUSHING] != 0:
         return
     h[H_FLUSHING] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jitgrad.arena.columns import (
     DTYPE,
+    H_DEVICE,
     H_PLAN,
     MAX_DIMS,
     NDIM,
@@ -16,6 +17,8 @@ from jitgrad.arena.columns import (
     SHAPE,
     STRIDE,
 )
+from jitgrad.arena.command_words import SUM_TO
+from jitgrad.arena.devices import plan_command
 from jitgrad.arena.driver import collapse, drive, plan_begin, plan_dense, plan_spread, plan_strided
 from jitgrad.arena.rows import C_NDIM, C_SHAPE, data_of, itemsize, row_at
 from jitgrad.arena.storage import storage_new, storage_release, store
@@ -170,6 +173,21 @@ def reduce_floats(H, src, uniform, dtype, numel, ndim, shape, like):
     """`reduce_to` of float32 or float64."""
     q = row_at(H, like)
     m = q[NUMEL]
+    if words(H)[H_DEVICE] != 0:
+        size = itemsize(dtype)
+        s = storage_new(H, m * size)
+        if s == NONE:
+            return NONE
+        q = row_at(H, like)
+        plan_begin(H, uniform, numel, 1, ndim, shape)
+        plan_dense(H, 0, src, size)
+        plan_spread(H, 1, store(H, s)[S_DATA], size, q[NDIM], at(q, SHAPE))
+        if numel > 0:
+            collapse(H)
+        to = plan_command(H, SUM_TO, 1)
+        if to != 0:
+            words(to)[0] = m
+        return s
     wide = storage_new(H, m * 8)
     if wide == NONE:
         return NONE

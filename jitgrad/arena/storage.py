@@ -11,8 +11,13 @@ until the next `storage_new`, which may move the table.
 from __future__ import annotations
 
 from jitgrad.arena.columns import (
+    GPU_BIT,
     H_BORROWED_BYTES,
     H_DEBUG,
+    H_DEVICE,
+    H_GPU_BYTES,
+    H_GPU_PEAK,
+    H_GPU_POOL,
     H_INFERENCE,
     H_LIVE_BYTES,
     H_PEAK_BYTES,
@@ -27,6 +32,7 @@ from jitgrad.arena.columns import (
     H_STORES,
     H_THREAD,
     NONE,
+    OFFSET_BITS,
     POOL_CLASSES,
     S_BYTES,
     S_CLASS,
@@ -119,6 +125,14 @@ def slot_new(H):
         s = h[H_STORE_TOP]
         h[H_STORE_TOP] = s + 1
         store(H, s)[S_GEN] = 0
+    slot_begin(H, s)
+    return s
+
+
+@jit
+def slot_begin(H, s):
+    """Set what every storage has when it begins."""
+    h = words(H)
     p = store(H, s)
     p[S_GEN] += 1
     p[S_REFS] = 1
@@ -128,7 +142,6 @@ def slot_new(H):
         p[S_VERSION] = h[H_INFERENCE]
     p[S_OWNER] = 0
     h[H_STORE_LIVE] += 1
-    return s
 
 
 @jit
@@ -150,6 +163,8 @@ def storage_new(H, nbytes):
         return NONE
     k = size_class(nbytes)
     size = class_bytes(k)
+    if h[H_DEVICE] != 0:
+        return gpu_storage(H, k, size)
     data = h[H_POOL + k]
     if data != 0:
         h[H_POOL + k] = words(data)[0]
@@ -173,6 +188,61 @@ def storage_new(H, nbytes):
     if h[H_LIVE_BYTES] > h[H_PEAK_BYTES]:
         h[H_PEAK_BYTES] = h[H_LIVE_BYTES]
     return s
+
+
+@jit
+def gpu_storage(H, k, size):
+    """A storage of the GPU of size class ``k``; NONE when memory for its number is out.
+
+    A buffer that is given back keeps its storage's number and waits in its class's list: what is launched
+    after that finds it free, because launches keep their order.
+    """
+    h = words(H)
+    if size > 1 << OFFSET_BITS:
+        return NONE
+    s = h[H_GPU_POOL + k] - 1
+    if s != NONE:
+        h[H_GPU_POOL + k] = store(H, s)[S_NEXT]
+        slot_begin(H, s)
+    else:
+        s = slot_new(H)
+        if s == NONE:
+            return NONE
+        p = store(H, s)
+        p[S_DATA] = (1 << GPU_BIT) | (s << OFFSET_BITS)
+        p[S_BYTES] = size
+        p[S_CLASS] = POOL_CLASSES + k
+    h[H_GPU_BYTES] += size
+    h[H_GPU_PEAK] = max(h[H_GPU_PEAK], h[H_GPU_BYTES])
+    return s
+
+
+@jit
+def gpu_storage_free(H, s):
+    """Have the buffer of storage ``s`` of the GPU wait."""
+    h = words(H)
+    p = store(H, s)
+    k = H_GPU_POOL + p[S_CLASS] - POOL_CLASSES
+    h[H_GPU_BYTES] -= p[S_BYTES]
+    h[H_STORE_LIVE] -= 1
+    p[S_GEN] += 1
+    p[S_NEXT] = h[k]
+    h[k] = s + 1
+
+
+@jit
+def empty_gpu_pool(H):
+    """Give up the numbers of all storages of the GPU that wait; Python lets their memory go."""
+    h = words(H)
+    for k in range(POOL_CLASSES):
+        s = h[H_GPU_POOL + k] - 1
+        h[H_GPU_POOL + k] = 0
+        while s != NONE:
+            after = store(H, s)[S_NEXT] - 1
+            store(H, s)[S_DATA] = 0
+            store(H, s)[S_NEXT] = h[H_STORE_FREE]
+            h[H_STORE_FREE] = s
+            s = after
 
 
 @jit
@@ -229,6 +299,9 @@ def storage_release(H, s):
         # a list until the entry is about to return (`rows.flush`) and everything is consistent.
         p[S_NEXT] = h[H_PENDING]
         h[H_PENDING] = s
+        return
+    if p[S_CLASS] >= POOL_CLASSES:
+        gpu_storage_free(H, s)
         return
     data = p[S_DATA]
     size = p[S_BYTES]

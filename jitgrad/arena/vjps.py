@@ -11,6 +11,7 @@ from jitgrad.arena.columns import (
     FLAGS,
     H_ARGS,
     H_BACKWARD,
+    H_DEVICE,
     H_FORWARD,
     H_OPS,
     INPUT,
@@ -61,6 +62,7 @@ from jitgrad.arena.gradients import (
     NUMEL_SCRATCH,
     addition,
     copy_dense,
+    fill_dense,
     fill_out,
     give,
     node_at,
@@ -77,6 +79,7 @@ from jitgrad.arena.lanes import (
     lane_counts,
     lane_source,
     lane_spread,
+    run_lanes,
 )
 from jitgrad.arena.promotion import N_DTYPES
 from jitgrad.arena.python import fault, no_memory
@@ -268,7 +271,9 @@ def view_row(H, ctx, k):
         s = storage_new(H, q[NUMEL] * size)
         if s == NONE:
             return no_memory(H)
-        if q[NUMEL] != p[NUMEL]:
+        if q[NUMEL] != p[NUMEL] and words(H)[H_DEVICE] != 0:
+            fill_dense(H, dtype, store(H, s)[S_DATA], 0.0, q[NUMEL])
+        elif q[NUMEL] != p[NUMEL]:
             data = words(store(H, s)[S_DATA])
             for w in range((q[NUMEL] * size + 7) // 8):
                 data[w] = 0
@@ -316,7 +321,7 @@ def slices_vjp(H, ctx, k):
             drive(H)
         else:
             # The old base shows nowhere any more.
-            words(data)[0] = 0
+            fill_dense(H, p[DTYPE], data, 0.0, 1)
         if give(H, ctx, p[INPUT], s, 1 if whole else 0) == NONE:
             return NONE
     if not wants(H, p, 1):
@@ -418,7 +423,7 @@ def lanes_row(H, ctx, k):
         args[L_ATTR + i] = p[ATTR + A_FIRST + i]
     status = 0
     if q[NUMEL] > 0:
-        status = call2(kernel, (H, H + ARGS))
+        status = run_lanes(H, kernel)
     if copy != NONE:
         storage_release(H, copy)
     if status == 0 and permuted:

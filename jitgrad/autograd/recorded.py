@@ -77,8 +77,9 @@ class Pass:
         self._asked = [self._ask(i, x) for i, x in enumerate(chosen)]
         if not self._all:
             self._mark_below()
-        for root, weight in zip(roots, pairs[1::2], strict=True):
-            root.add(self._ones(root) if weight is None else weight)
+        for root, tensor, weight in zip(roots, pairs[::2], pairs[1::2], strict=True):
+            assert tensor is not None
+            root.add(self._ones(root, tensor.device) if weight is None else weight)
 
     def run(self) -> tuple[Any, ...] | None:
         """Run it; returns the gradients that were asked for, in mode COLLECT."""
@@ -111,12 +112,12 @@ class Pass:
             raise errors.from_fault(col.X_SCALAR, i, 0, 0, tuple(pairs))
         return self._reach(node)
 
-    def _ones(self, root: _Reached) -> Tensor:
+    def _ones(self, root: _Reached, device: Any) -> Tensor:
         from jitgrad.creation import ones
         from jitgrad.dtypes import ALL
 
         dtype = ALL[entry.node_word(root.node, col.DTYPE)]
-        return ones(recipe.shape_of(root.node), dtype=dtype)
+        return ones(recipe.shape_of(root.node), dtype=dtype, device=device)
 
     def _discover(self) -> None:
         waiting = list(self._reached.values())

@@ -61,6 +61,14 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
     return (entry.resume, context, contexts.HOOKED)
 
 
+def by_recipe(context: int, retain: bool) -> tuple[Any, ...]:
+    """Compute the vjp of a built-in op by its recipe, where the device has no kernel for it."""
+    held, gradient, node = entry.stopped(context)
+    if gradient is None or not call(entry.settle_row, context):
+        return (entry.resume, context, contexts.DONE)
+    return (entry.send, context, *recipe.run(recipe.Step(node), gradient))
+
+
 def vjp(node: Any, gradient: Tensor, held: Held | None) -> Gradients:
     """The gradients of the inputs of a built-in op's row, after the hooks that may replace them."""
     packed = None if held is None else held.packed

@@ -151,6 +151,7 @@ def _caller(n: int) -> Any:
 #: Call the C function ``int64 f(int64, ...)`` at an address: ``call2(f, (a, b))``.
 call1 = _caller(1)
 call2 = _caller(2)
+call3 = _caller(3)
 
 call8 = _caller(8)
 call13 = _caller(13)
@@ -186,6 +187,7 @@ as_int = _extern("PyLong_AsLongLong", I64, I64)
 as_double = _extern("PyFloat_AsDouble", types.float64, I64)
 new_int = _extern("PyLong_FromLongLong", I64, I64)
 new_float = _extern("PyFloat_FromDouble", I64, types.float64)
+new_bytes = _extern("PyBytes_FromStringAndSize", I64, I64, I64)
 new_bool = _extern("PyBool_FromLong", I64, types.intc)
 incref = _extern("Py_IncRef", types.void, I64)
 decref = _extern("Py_DecRef", types.void, I64)

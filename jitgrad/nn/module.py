@@ -127,21 +127,26 @@ class Module(Calls, State):
             If the dtype is not floating point.
         """
         dtype = kwargs.pop("dtype", None)
-        if kwargs.get("device") is not None:
-            device(kwargs["device"])
+        place = kwargs.pop("device", None)
         for arg in args:
             if isinstance(arg, (dtypes.dtype, Tensor)):
                 dtype = arg.dtype if isinstance(arg, Tensor) else arg
-            elif isinstance(arg, (str, device)):
-                device(arg)
-        if dtype is None:
+                place = arg.device if isinstance(arg, Tensor) else place
+            elif isinstance(arg, (str, device, int)) and not isinstance(arg, bool):
+                place = arg
+        if dtype is None and place is None:
             return self
-        if not dtype.is_floating_point:
+        if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
                 "nn.Module.to only accepts floating point or complex dtypes, but got desired"
                 f" dtype={dtype}"
             )
-        return self._apply(lambda x: x.to(dtype) if x.is_floating_point() else x)
+
+        def convert(x: Tensor) -> Tensor:
+            x = x.to(dtype) if dtype is not None and x.is_floating_point() else x
+            return x if place is None else x.to(place)
+
+        return self._apply(convert)
 
     def float(self) -> Any:
         """Floating-point parameters and buffers as float32."""
@@ -164,8 +169,12 @@ class Module(Calls, State):
         return self._apply(lambda x: x.type(dst_type))
 
     def cpu(self) -> Any:
-        """Itself: that is where it is."""
-        return self
+        """Its parameters and buffers on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Any:
+        """Its parameters and buffers on the GPU."""
+        return self.to("cuda" if device is None else device)
 
     def to_empty(self, *, device: Any = None, recurse: bool = True) -> Any:
         """New, uninitialised memory for all parameters and buffers."""

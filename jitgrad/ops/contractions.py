@@ -198,7 +198,9 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     if n == 0:
         from jitgrad.creation import eye
 
-        return eye(input.shape[-1], dtype=input.dtype).expand(input.shape).clone()
+        return (
+            eye(input.shape[-1], dtype=input.dtype, device=input.device).expand(input.shape).clone()
+        )
     result = None
     while n:
         if n & 1:

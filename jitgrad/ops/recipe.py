@@ -124,6 +124,15 @@ def run(step: Step, g: Tensor) -> Gradients:
     RuntimeError
         If the op has none, or what it saved is gone or was changed.
     """
+    from jitgrad import creation
+
+    if not creation.is_on_gpu(g):
+        return _run(step, g)
+    with creation.on_device("cuda"):
+        return _run(step, g)
+
+
+def _run(step: Step, g: Tensor) -> Gradients:
     op = step.op
     own = _recipes.get(op.number)
     if own is not None:

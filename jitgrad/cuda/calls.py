@@ -1,0 +1,73 @@
+"""Calling an entry of the arena for the GPU: what `engine.call` does where an operand is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.arena.engine import Fault, entry, entry_addresses, mend
+from jitgrad.cuda import commands, kernels, transfers
+from jitgrad.ops.table import OPS
+
+if TYPE_CHECKING:
+    from jitgrad.tensor import Tensor
+
+#: Entries whose operands are broadcast: a tensor of the CPU without dims counts as a number there.
+_POINTWISE = ("pointwise", "pointwise_")
+
+
+def call(function: Any, args: tuple[Any, ...]) -> Any:
+    """Call an entry for the GPU.
+
+    Raises
+    ------
+    RuntimeError
+        If some operands are on the CPU.
+    NotImplementedError
+        If the op has no kernel of the GPU.
+    """
+    name = function.__name__
+    if name == "item":
+        return entry.item(transfers.to_cpu(args[0].detach()))
+    if name == "explicit":
+        # Before anybody wonders on which device what the function made besides has to be.
+        kernels.number_of(OPS[args[0]], args[1], 0)
+    args = _together(name, args)
+    address = entry_addresses[name]
+    try:
+        while True:
+            try:
+                return entry.on_device(address, *args)
+            except Fault:
+                mend(args)
+    finally:
+        commands.launch()
+
+
+def _together(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    from jitgrad.tensor import Tensor
+
+    def moved(x: Any) -> Any:
+        if not isinstance(x, Tensor) or transfers.on_gpu(x):
+            return x
+        if name in _POINTWISE and x.ndim == 0:
+            return x.to("cuda")
+        raise two_devices(name, args)
+
+    target = args[1] if name == "pointwise_" else None
+    if isinstance(target, Tensor) and not transfers.on_gpu(target):
+        raise two_devices(name, args)
+    return tuple(moved(x) for x in args)
+
+
+def two_devices(name: str, args: tuple[Any, ...]) -> RuntimeError:
+    """PyTorch's error of operands on two devices."""
+    from jitgrad.tensor import Tensor
+
+    found: list[Tensor] = [x for x in args if isinstance(x, Tensor)]
+    names = list(dict.fromkeys(str(x.device) for x in found))
+    op = OPS[args[0]].name if isinstance(args[0], int) else name
+    shapes = ", ".join(f"{list(x.shape)} on {x.device}" for x in found)
+    return RuntimeError(
+        "Expected all tensors to be on the same device, but found at least two devices,"
+        f" {' and '.join(names)}! ({op} of tensors {shapes})"
+    )

@@ -1,0 +1,107 @@
+"""Launching what the arena has put into its list (`jitgrad.arena.devices` says what a command holds)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from jitgrad import dtypes
+from jitgrad.arena import columns as col
+from jitgrad.arena.command_words import EXPLICIT, LANES, NUMBER, PLAN, ROW_GEOMETRY, SUM_TO
+from jitgrad.arena.engine import entry, header
+from jitgrad.cuda import kernels
+from jitgrad.cuda.kernels import Geometry, Plan
+from jitgrad.cuda.pointwise import Operand, Pointwise
+
+_in_order = threading.RLock()
+
+
+def launch() -> None:
+    """Launch all commands that wait, in their order.
+
+    Raises
+    ------
+    MemoryError
+        If the list had no room for one.
+    """
+    with _in_order:
+        words = np.frombuffer(entry.commands(), np.int64).tolist()
+        at = 0
+        while at < len(words):
+            _launch(words[at : at + words[at]])
+            at += words[at]
+        if header[col.H_COMMANDS_LOST]:
+            header[col.H_COMMANDS_LOST] = 0
+            raise MemoryError("jitgrad's arena")
+
+
+def _launch(command: Sequence[int]) -> None:
+    _, kind, kernel, *words = command
+    if kind == PLAN:
+        plan, _ = _plan(words)
+        _pointwise(kernel, plan)
+    elif kind == LANES:
+        kernels.launcher(kernel).launch(words)
+    elif kind == EXPLICIT:
+        first = 1 + col.ATTR_WORDS
+        size = ROW_GEOMETRY
+        rows = [
+            _geometry(words[first + i * size : first + (i + 1) * size]) for i in range(1 + words[0])
+        ]
+        kernels.launcher(kernel).launch(rows[0], rows[1:], words[1:first])
+    elif kind == SUM_TO:
+        plan, (m,) = _plan(words)
+        kernels.sum_to(plan, m, bool(kernel))
+    else:
+        plan, values = _plan(words)
+        kernels.launcher(kernel).launch(plan, values)
+
+
+def _plan(words: Sequence[int]) -> tuple[Plan, Sequence[int]]:
+    n, count, ndim = words[:3]
+    shape = tuple(words[3 : 3 + ndim])
+    at = 3 + ndim
+    operands, sizes = [], []
+    for _ in range(count):
+        address, size, what = words[at : at + 3]
+        strides = tuple(s // size for s in words[at + 3 : at + 3 + ndim])
+        operands.append(Operand(address, what == NUMBER, strides))
+        sizes.append(size)
+        at += 3 + ndim
+    return Plan(n, shape, operands, sizes), words[at:]
+
+
+def _geometry(words: Sequence[int]) -> Geometry:
+    address, dtype, ndim, numel = words[:4]
+    strides = words[4 + col.MAX_DIMS :]
+    return Geometry(address, dtype, numel, tuple(words[4 : 4 + ndim]), tuple(strides[:ndim]))
+
+
+#: The integers as which elements of so many bytes are copied.
+_COPIES = {
+    d.itemsize: Pointwise(f"copy_{d.name}", "x", [("x", d.code)], d.code, d.code)
+    for d in (dtypes.uint8, dtypes.int16, dtypes.int32, dtypes.int64)
+}
+_ADD = {
+    col.H_ADD32: dtypes.float32.code,
+    col.H_ADD64: dtypes.float64.code,
+}
+_additions = {
+    slot: Pointwise(f"accumulate_{dtypes.ALL[d].name}", "x + z", [("x", d), ("z", d)], d, d)
+    for slot, d in _ADD.items()
+}
+
+
+def _pointwise(kernel: int, plan: Plan) -> None:
+    found = None
+    if kernel == 0:
+        found = _COPIES[plan.sizes[0]]
+    for slot, addition in _additions.items():
+        # The CPU's kernel that adds gradients stands for the GPU's.
+        if kernel == header[slot]:
+            found = addition
+    if found is None:
+        found = kernels.launcher(kernel)
+    found.launch(plan.n, plan.shape, plan.operands[0], plan.operands[1:])

@@ -1,0 +1,190 @@
+"""The device of the machine, through the CUDA driver's C functions (`cuda.bindings.driver`).
+
+Kernels are compiled to PTX by numba-cuda and assembled by nvJitLink, both without a GPU, so that what the
+tests compile and assemble is what is loaded here.  This file is what has not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.cuda import assembling
+from jitgrad.cuda.kernel import Kernel, Pointer
+from jitgrad.cuda.target import DTYPES
+
+#: As in `jitgrad.cuda.simulator`.
+BLOCK, GRID = 256, 4096
+LANE_BLOCK, TILE = 256, 16
+
+_C_TYPES: dict[str, Any] = {
+    "bool": ctypes.c_uint8,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+
+
+@functools.cache
+def _driver() -> Any:
+    from cuda.bindings import driver
+
+    return driver
+
+
+class CudaError(RuntimeError):
+    """A function of the CUDA driver failed."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """The GPU has not enough memory."""
+
+
+def _check(answer: Any) -> Any:
+    """The results of a driver function; raises what its status says."""
+    status, *results = answer
+    driver = _driver()
+    if status != driver.CUresult.CUDA_SUCCESS:
+        if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            raise OutOfMemoryError("CUDA out of memory.")
+        _, text = driver.cuGetErrorString(status)
+        raise CudaError(f"CUDA error: {text.decode() if text else status}")
+    return results[0] if len(results) == 1 else results
+
+
+def count() -> int:
+    """Devices there are; 0 also where there is no driver."""
+    try:
+        driver = _driver()
+        _check(driver.cuInit(0))
+        return int(_check(driver.cuDeviceGetCount()))
+    except (ImportError, RuntimeError, OSError):
+        return 0
+
+
+@functools.cache
+def _context() -> Any:
+    driver = _driver()
+    _check(driver.cuInit(0))
+    return _check(driver.cuDevicePrimaryCtxRetain(_check(driver.cuDeviceGet(0))))
+
+
+def _enter() -> Any:
+    """The driver, with the device's context as this thread's."""
+    _check(_driver().cuCtxSetCurrent(_context()))
+    return _driver()
+
+
+def name() -> str:
+    """What the device is called."""
+    driver = _enter()
+    text = _check(driver.cuDeviceGetName(256, _check(driver.cuDeviceGet(0))))
+    return bytes(text).split(b"\0")[0].decode()
+
+
+@functools.cache
+def capability() -> tuple[int, int]:
+    """Its compute capability."""
+    driver = _enter()
+    which = driver.CUdevice_attribute
+    device = _check(driver.cuDeviceGet(0))
+    major = which.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    minor = which.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+    found = [_check(driver.cuDeviceGetAttribute(w, device)) for w in (major, minor)]
+    return int(found[0]), int(found[1])
+
+
+def allocate(nbytes: int) -> Any:
+    """Memory."""
+    return int(_check(_enter().cuMemAlloc(nbytes)))
+
+
+def free(buffer: Any) -> None:
+    """Give memory back; waits for what runs."""
+    _check(_enter().cuMemFree(buffer))
+
+
+def address(buffer: Any, offset: int) -> int:
+    """Where a byte is."""
+    return int(buffer) + offset
+
+
+def pointer(buffer: Any, offset: int, dtype: int) -> Any:
+    """What a kernel is given for elements of a dtype from a byte on."""
+    return int(buffer) + offset
+
+
+_stream: list[Any] = [0]
+
+
+def write(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+    """Copy bytes of the host to the device, after what was launched before."""
+    driver = _enter()
+    _check(driver.cuMemcpyHtoDAsync(buffer + offset, data.ctypes.data, data.nbytes, _stream[0]))
+    # The host's memory may be gone when this returns.
+    synchronize()
+
+
+def read(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+    """Copy bytes of the device into an array of the host, after what was launched before."""
+    driver = _enter()
+    _check(driver.cuMemcpyDtoHAsync(data.ctypes.data, buffer + offset, data.nbytes, _stream[0]))
+    synchronize()
+
+
+def load(kernel: Kernel) -> Any:
+    """Make a kernel ready to be launched."""
+    driver = _enter()
+    assembled = assembling.assembled(kernel, capability())
+    module = _check(driver.cuModuleLoadData(assembled.code))
+    return _check(driver.cuModuleGetFunction(module, assembled.symbol.encode()))
+
+
+def c_type(kind: Any) -> Any:
+    """The C type of an argument."""
+    if isinstance(kind, Pointer):
+        return ctypes.c_void_p
+    found = next(d.name for d in DTYPES if d.code == kind)
+    return _C_TYPES.get(found) or getattr(ctypes, f"c_{found}")
+
+
+def launch(
+    loaded: Any,
+    signature: Sequence[Any],
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    values: Sequence[Any],
+) -> None:
+    """Launch a kernel on the current stream."""
+    grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
+    arguments = (tuple(values), tuple(c_type(kind) for kind in signature))
+    _check(_enter().cuLaunchKernel(loaded, *grid, *block, 0, _stream[0], arguments, 0))
+
+
+def synchronize() -> None:
+    """Wait until all that was launched is done."""
+    _check(_enter().cuCtxSynchronize())
+
+
+def new_stream() -> Any:
+    """A stream."""
+    return _check(_enter().cuStreamCreate(1))
+
+
+def use_stream(stream: Any) -> Any:
+    """Launch on a stream from now on; returns the one before.
+
+    The new stream waits for the old one: the pool of buffers is one for all streams, so that what was
+    launched before must be done before its memory is used again.
+    """
+    driver = _enter()
+    before = _stream[0]
+    event = _check(driver.cuEventCreate(2))
+    _check(driver.cuEventRecord(event, before))
+    _check(driver.cuStreamWaitEvent(stream, event, 0))
+    _check(driver.cuEventDestroy(event))
+    _stream[0] = stream
+    return before

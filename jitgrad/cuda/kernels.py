@@ -1,0 +1,116 @@
+"""Which kernel of the GPU an op has: by a number, which stands where the CPU's has an address."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jitgrad.arena.columns import OB_FORMULA, SAVED_OUT
+from jitgrad.cuda import memory, reductions
+from jitgrad.cuda.pointwise import Operand, Pointwise
+from jitgrad.cuda.target import DTYPES, FLOAT32
+from jitgrad.dtypes import ALL
+from jitgrad.dtypes import bool as bool_
+from jitgrad.errors import no_cuda_kernel
+from jitgrad.ops.table import LANES, OPERANDS, POINTWISE, Op
+
+
+class Plan(NamedTuple):
+    """A pointwise plan: elements, shape, operands (the result first), and the bytes of their elements."""
+
+    n: int
+    shape: tuple[int, ...]
+    operands: list[Operand]
+    sizes: list[int]
+
+
+class Geometry(NamedTuple):
+    """What a kernel has to know of a row."""
+
+    address: int
+    dtype: int
+    numel: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+_launchers: list[Any] = []
+_numbers: dict[tuple[str, int, int], int] = {}
+
+
+def launcher(number: int) -> Any:
+    """What launches the kernel of a number."""
+    return _launchers[number - 1]
+
+
+def has(op: Op, dtype: int, which: int) -> bool:
+    """Whether there is a kernel: ``which`` 0 is forward, ``i + 1`` the gradient of input ``i``."""
+    return _find(op, dtype, which) is not None
+
+
+def number_of(op: Op, dtype: int, which: int) -> int:
+    """The number of a kernel.
+
+    Raises
+    ------
+    NotImplementedError
+        If there is none.
+    """
+    memory.device()
+    key = (op.name, dtype, which)
+    if key not in _numbers:
+        found = _find(op, dtype, which)
+        if found is None:
+            raise no_cuda_kernel(f"{op.name}_{ALL[dtype].name}" if _known(op) else op.name)
+        _launchers.append(found)
+        _numbers[key] = len(_launchers)
+    return _numbers[key]
+
+
+def _known(op: Op) -> bool:
+    """Whether there is a kernel for other dtypes."""
+    return _find(op, FLOAT32, 0) is not None
+
+
+def _find(op: Op, dtype: int, which: int) -> Any:
+    if ALL[dtype] not in DTYPES:
+        return None
+    if op.family == POINTWISE:
+        return pointwise(op, dtype, which)
+    if op.family == LANES:
+        if which and op.bits & OB_FORMULA:
+            return lanes_formula(op, dtype)
+        return reductions.find(op, dtype, which)
+    return None
+
+
+def pointwise(op: Op, dtype: int, which: int) -> Pointwise:
+    """The kernel of a pointwise op."""
+    kinds = [bool_.code if op.masks & (1 << i) else dtype for i in range(len(OPERANDS))]
+    name = f"{op.name}_{ALL[dtype].name}"
+    if which == 0:
+        result = op.result if op.result >= 0 else bool_.code if op.rule == "bool" else dtype
+        operands = [(OPERANDS[i], kinds[i]) for i in range(op.nin)]
+        return Pointwise(name, op.forward, operands, dtype, result)
+    i = which - 1
+    text = op.vjps[i]
+    assert text is not None
+    operands = [("g", dtype)]
+    operands += [(OPERANDS[j], kinds[j]) for j in range(op.nin) if op.needs[i] & (1 << j)]
+    if op.needs[i] & SAVED_OUT:
+        operands.append(("y", dtype))
+    return Pointwise(f"{name}_d{OPERANDS[i]}", text, operands, dtype, dtype)
+
+
+def lanes_formula(op: Op, dtype: int) -> Pointwise:
+    """The gradient of an op along dims that is a formula: of g, what it reads, and n."""
+    text = op.vjps[0]
+    assert text is not None
+    operands = [("g", dtype)]
+    operands += [(name, dtype) for name, bit in (("x", 1), ("y", SAVED_OUT)) if op.needs[0] & bit]
+    operands.append(("n", dtype))
+    return Pointwise(f"{op.name}_{ALL[dtype].name}_dx", text, operands, dtype, dtype)
+
+
+def sum_to(plan: Plan, m: int, uniform: bool) -> None:
+    """Sum operand 0 of a plan over the dims along which operand 1, of ``m`` elements, stands still."""
+    reductions.sum_to(plan, m, uniform)

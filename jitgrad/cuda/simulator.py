@@ -1,0 +1,118 @@
+"""The device of numba's simulator: kernels run thread by thread in Python, on memory of the host.
+
+It has the same functions as `jitgrad.cuda.driver`, which talks to a GPU.  Blocks and grids are small, so
+that few elements cross their boundaries.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jitgrad.cuda.kernel import Kernel
+from jitgrad.cuda.target import CASTS, cuda
+
+#: Threads of a block, and blocks of a grid at most (kernels go on in strides).
+BLOCK, GRID = 2, 2
+#: Threads of a block that works on one lane together, and the side of a tile of a product.
+LANE_BLOCK, TILE = 4, 2
+
+_one_kernel = threading.RLock()
+
+
+class Elements:
+    """What a kernel sees as a pointer: elements from one on, none before it and none past the buffer."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array = array
+
+    def __getitem__(self, i: Any) -> Any:
+        if i < 0:
+            raise IndexError(f"a kernel reads element {i}")
+        return self._array[i]
+
+    def __setitem__(self, i: Any, value: Any) -> None:
+        if i < 0:
+            raise IndexError(f"a kernel writes element {i}")
+        self._array[i] = value
+
+
+def count() -> int:
+    """Devices there are."""
+    return 1
+
+
+def name() -> str:
+    """What the device is called."""
+    return "numba.cuda simulator"
+
+
+def allocate(nbytes: int) -> Any:
+    """Memory, filled with set bits (NaN in floats): a kernel that reads what nobody wrote is seen."""
+    return np.full(nbytes, 255, np.uint8)
+
+
+def free(buffer: Any) -> None:
+    """Nothing: Python frees it."""
+
+
+def address(buffer: Any, offset: int) -> int:
+    """Where a byte is."""
+    return int(buffer.ctypes.data) + offset
+
+
+def pointer(buffer: Any, offset: int, dtype: int) -> Any:
+    """What a kernel is given for elements of a dtype from a byte on."""
+    kind = np.dtype(CASTS[dtype])
+    end = len(buffer) - (len(buffer) - offset) % kind.itemsize
+    return Elements(buffer[offset:end].view(kind))
+
+
+def write(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+    """Copy bytes of the host to the device."""
+    buffer[offset : offset + data.nbytes] = data.reshape(-1).view(np.uint8)
+
+
+def read(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+    """Copy bytes of the device into an array of the host."""
+    data.reshape(-1).view(np.uint8)[...] = buffer[offset : offset + data.nbytes]
+
+
+def load(kernel: Kernel) -> Any:
+    """Make a kernel ready to be launched."""
+    return cuda.jit(kernel.function)
+
+
+def launch(
+    loaded: Any,
+    signature: Sequence[Any],
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    values: Sequence[Any],
+) -> None:
+    """Run a kernel to its end."""
+    numbers = [
+        value if isinstance(value, Elements) else CASTS[kind](value)
+        for kind, value in zip(signature, values, strict=True)
+    ]
+    with _one_kernel, np.errstate(all="ignore"):
+        loaded[grid, block](*numbers)
+
+
+def synchronize() -> None:
+    """Nothing: a launch returns when it is done."""
+
+
+def new_stream() -> int:
+    """A stream: here they are all the same."""
+    return 0
+
+
+def use_stream(stream: int) -> int:
+    """Launch on a stream from now on; returns the one before."""
+    return 0
