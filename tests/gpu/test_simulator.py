@@ -14,16 +14,25 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
+def interpreter() -> str:
+    """A Python that has numba-cuda: this one, or the one that JITGRAD_CUDA_PYTHON names."""
+    found = os.environ.get("JITGRAD_CUDA_PYTHON")
+    if found:
+        return found
+    if importlib.util.find_spec("numba_cuda") is None:
+        if os.environ.get("CI"):
+            pytest.fail("numba-cuda must be installed in CI")
+        pytest.skip("numba-cuda is not installed: pip install 'jitgrad[cuda]'")
+    return sys.executable
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(path.stem for path in HERE.glob("simulated*.py")))
 def test_simulated(name: str) -> None:
-    if importlib.util.find_spec("numba_cuda") is None:
-        if os.environ.get("CI") and sys.version_info < (3, 14):
-            pytest.fail("numba-cuda must be installed in CI")
-        pytest.skip("numba-cuda is not installed: pip install 'jitgrad[cuda]'")
+    python = interpreter()
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(HERE / f"{name}.py"), "-p", "no:cacheprovider"],
+        [python, "-m", "pytest", "-q", str(HERE / f"{name}.py"), "-p", "no:cacheprovider"],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": path},
         cwd=ROOT,
         capture_output=True,
