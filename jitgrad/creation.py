@@ -248,7 +248,9 @@ def linspace(
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     made = _new((steps,), dtype or default_dtype())
-    return _finish(_store(made, np.linspace(float(start), float(end), steps)), requires_grad, device)
+    return _finish(
+        _store(made, np.linspace(float(start), float(end), steps)), requires_grad, device
+    )
 
 
 def logspace(

@@ -583,7 +583,11 @@ class Tensor:
                 " protocol at the moment. Use clone().detach() for a copy without history."
             )
         made = _rebuild(
-            type(self), self.detach().cpu()._memory().copy(), self.requires_grad, self.dtype, str(self.device)
+            type(self),
+            self.detach().cpu()._memory().copy(),
+            self.requires_grad,
+            self.dtype,
+            str(self.device),
         )
         memo[id(self)] = made
         grad = entry.grad(self)

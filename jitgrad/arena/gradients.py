@@ -45,12 +45,12 @@ from jitgrad.arena.contexts import (
 from jitgrad.arena.devices import elsewhere, use_device
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.python import fault, no_memory
+from jitgrad.arena.recorder import store_float
 from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
 from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import FIRST_HALF
 from jitgrad.kernels.lowlevel import at, jit, words
-from jitgrad.arena.recorder import store_float
 
 NUMEL_SCRATCH = H_LANES * 8  # one word for a shape of one dim
 
