@@ -85,7 +85,11 @@ def read(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
 
 def load(kernel: Kernel) -> Any:
     """Make a kernel ready to be launched."""
-    return cuda.jit(kernel.function)
+    # NumPy's warnings are each thread's own.  In the kernel's globals, where the simulator puts its cuda.
+    space = kernel.function.__globals__
+    space |= {"_kernel": kernel.function, "_errstate": np.errstate}
+    exec("def _quiet(*a):\n with _errstate(all='ignore'):\n  _kernel(*a)", space)
+    return cuda.jit(space["_quiet"])
 
 
 def launch(
@@ -100,7 +104,7 @@ def launch(
         value if isinstance(value, Elements) else CASTS[kind](value)
         for kind, value in zip(signature, values, strict=True)
     ]
-    with _one_kernel, np.errstate(all="ignore"):
+    with _one_kernel:
         loaded[grid, block](*numbers)
 
 
