@@ -64,6 +64,8 @@ class Case:
         The least memory traffic, in bytes, and the arithmetic of one run; None if nothing can be said.
     size, line
         The number of elements, and the name of the cases that differ from this one in size only.
+    dtype
+        Of the arithmetic: BLAS has a peak for each.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Case:
     flops: float | None = None
     size: int | None = None
     line: str = ""
+    dtype: str = "float32"
 
 
 def compiled(T: Namespace, make: Callable[[Namespace], Any]) -> Any:

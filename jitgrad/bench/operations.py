@@ -424,6 +424,7 @@ def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
         flops=None if line.flops is None else line.flops(side) * _PART_FLOPS[part],
         size=elements,
         line=group,
+        dtype=dtype,
     )
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from jitgrad.bench.case import Case
 from jitgrad.bench.measuring import repeats_for, sample
 
 
@@ -31,9 +32,9 @@ def copy_rate(nbytes: int, threads: int) -> float:
 
 
 @lru_cache
-def product_rate(side: int = 768) -> float:
-    """Operations per second of BLAS, float32."""
-    x = np.ones((side, side), np.float32)
+def product_rate(dtype: str = "float32", side: int = 768) -> float:
+    """Operations per second of BLAS."""
+    x = np.ones((side, side), dtype)
     y = np.empty_like(x)
     return _rate(lambda: np.matmul(x, x, out=y), 2.0 * side**3)
 
@@ -42,7 +43,7 @@ def _rate(work: object, amount: float) -> float:
     assert callable(work)
     work()
     repeats = repeats_for(work, 0.01)
-    return amount / min(sample(work, repeats) for _ in range(3))
+    return amount / min(sample(work, repeats) for _ in range(9))
 
 
 class Peaks:
@@ -51,16 +52,18 @@ class Peaks:
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
-    def share(self, seconds: float, nbytes: float | None, flops: float | None) -> float | None:
+    def share(self, seconds: float, case: Case) -> float | None:
         """How much of the peak is reached: of BLAS if there is a product, else of a copy of as many bytes.
 
         The copy works on about as much memory as the case, so it is in the same cache.
         """
-        if flops:
-            return flops / seconds / product_rate()
-        if nbytes:
-            size = 1 << max(int(nbytes).bit_length(), 12)
-            return nbytes / seconds / copy_rate(min(size, 1 << 28), self.threads)
+        if case.flops:
+            # BLAS has these two; 16-bit floats are computed in float32.
+            dtype = "float64" if case.dtype == "float64" else "float32"
+            return case.flops / seconds / product_rate(dtype)
+        if case.nbytes:
+            size = 1 << max(int(case.nbytes).bit_length(), 12)
+            return case.nbytes / seconds / copy_rate(min(size, 1 << 28), self.threads)
         return None
 
     def memory(self) -> float:

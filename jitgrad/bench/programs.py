@@ -92,7 +92,7 @@ class Program:
 
         def of(namespace: Namespace) -> Function:
             if namespace is not T:  # compiled
-                self._refuse_unrolled(2_000)
+                self._refuse_unrolled(500)
             return partial(self.tensors, namespace)
 
         function = compiled(T, of)

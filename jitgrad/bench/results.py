@@ -44,8 +44,10 @@ class Measurement:
     size: int | None = None
     line: str = ""
     share: float | None = None  # of what the machine can do (`peaks`)
+    memory: int | None = None  # bytes (`memory`)
     cannot: str = ""
     error: str = ""
+    note: str = ""  # of what was measured all the same
 
     @property
     def median(self) -> float | None:
@@ -82,7 +84,8 @@ class Measurement:
             "GB_per_s": self.rate(self.nbytes),
             "GFLOP_per_s": self.rate(self.flops),
             "share_of_peak": self.share,
-            "note": self.error or self.cannot,
+            "memory_bytes": self.memory,
+            "note": self.error or self.cannot or self.note,
         }
 
 
@@ -181,6 +184,17 @@ def duration(seconds: float | None, nodes: int | None = None) -> str:
 def percent(part: float | None) -> str:
     """A part as a percentage."""
     return "-" if part is None else f"{100 * part:.0f}%"
+
+
+def size(nbytes: float | None) -> str:
+    """Bytes for people."""
+    if nbytes is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} GiB"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

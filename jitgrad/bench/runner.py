@@ -101,7 +101,7 @@ def measure(
         for name, row in made.items():
             row.error = failed.get(name, "")
             if peaks is not None and row.median:
-                row.share = peaks.share(row.median, row.nbytes, row.flops)
+                row.share = peaks.share(row.median, case)
         found += made.values()
     order = list(libraries)
     return sorted(found, key=lambda m: order.index(m.library))

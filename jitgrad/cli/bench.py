@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jitgrad.bench import comparing, machine, operations, peers, plots, runner, workloads
+from jitgrad.bench import (
+    comparing,
+    machine,
+    memory,
+    operations,
+    peers,
+    plots,
+    runner,
+    workloads,
+)
 from jitgrad.bench.case import Case
 from jitgrad.bench.cases import CASES
 from jitgrad.bench.peaks import Peaks, product_rate
@@ -22,7 +32,7 @@ from jitgrad.cli import choices, exits, tables
 
 HELP = """Measure ops and programs: time, bandwidth, arithmetic rate, share of the machine's peak.
 
-Libraries are measured on the same data in the same run, in turns, after each was checked to compute
+Libraries are measured on the same data in the same run, in turns, after each was checked to compute \
 the same numbers; compilation and warm-up are in no figure.
 
 [bold]Examples[/]
@@ -34,6 +44,8 @@ the same numbers; compilation and warm-up are in no figure.
     jitgrad bench --ops 'log*' --parts forward,backward --dtypes float32,float64
 
     jitgrad bench --workloads gmm,lorenz,mlp --vs torch,jax,autograd
+
+    jitgrad bench --workloads lstm,gpt,resnet18 --vs torch,torch.compile --memory
 
     jitgrad bench --save before        and after a change: jitgrad bench --compare before
 
@@ -153,7 +165,9 @@ def bench(
     dtypes: Annotated[str, typer.Option(help=", ".join(DTYPES) + ".")] = "float32",
     layouts: Annotated[str, typer.Option(help=", ".join(LAYOUTS) + ".")] = "contiguous",
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of every library.")] = 1,
-    vs: Annotated[str, typer.Option(help="Peers: torch, jax, autograd, numpy.")] = "",
+    vs: Annotated[
+        str, typer.Option(help="Peers: torch, torch.compile, jax, autograd, numpy.")
+    ] = "",
     budget: Annotated[float, typer.Option(min=0.001, help="Seconds for a case.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="At most so many samples.")] = (
         runner.MOST_ROUNDS
@@ -161,6 +175,9 @@ def bench(
     peak: Annotated[
         bool, typer.Option("--peak/--no-peak", help="Measure the machine's peaks too.")
     ] = True,
+    measure_memory: Annotated[
+        bool, typer.Option("--memory", help="Peak memory too, each in a fresh process.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="File for everything, samples too.")] = None,
     csv: Annotated[Path | None, typer.Option(help="File for a table.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="File for a table.")] = None,
@@ -200,10 +217,13 @@ def bench(
         libraries = load_libraries(vs, threads)
         report.about |= {name: peers.version(module) for name, module in libraries.items()}
         peaks = Peaks(threads) if peak else None
-        measure_all(report, cases, libraries, budget, rounds, peaks, out)
+        measured = Measured(libraries, budget, rounds, peaks, threads if measure_memory else None)
+        measure_all(report, cases, measured, out)
         out.print(", ".join(f"{k} {v}" for k, v in report.about.items()), soft_wrap=True)
         if report.measurements:
             out.print(tables.results(report.measurements, list(libraries), not out.is_terminal))
+        if measure_memory and report.measurements:
+            out.print(tables.memory(report.measurements, list(libraries), not out.is_terminal))
         for line in tables.notes(report):
             out.print(line, markup=False, soft_wrap=True)
         if before is not None and not report.interrupted:
@@ -229,23 +249,30 @@ def bench(
         raise typer.Exit(exits.SLOWER)
 
 
-def measure_all(
-    report: Report,
-    cases: list[Case],
-    libraries: dict[str, Any],
-    budget: float,
-    rounds: int,
-    peaks: Peaks | None,
-    out: Console,
-) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What is measured, and for how long; with a number of threads the memory as well."""
+
+    libraries: dict[str, Any]
+    budget: float
+    rounds: int
+    peaks: Peaks | None
+    memory_threads: int | None = None
+
+
+def measure_all(report: Report, cases: list[Case], what: Measured, out: Console) -> None:
     """Measure into the report; Ctrl-C ends it with what there is."""
-    screen = Screen(out, report, list(libraries), len(cases))
+    screen = Screen(out, report, list(what.libraries), len(cases))
     try:
         with screen.shown():
-            if peaks is not None:
-                report.about["copy GB/s"] = round(peaks.memory() / 1e9, 1)
+            if what.peaks is not None:
+                report.about["copy GB/s"] = round(what.peaks.memory() / 1e9, 1)
                 report.about["BLAS GFLOP/s"] = round(product_rate() / 1e9, 1)
-            for found in runner.run(cases, libraries, budget, peaks, rounds, screen.begin):
+            for found in runner.run(
+                cases, what.libraries, what.budget, what.peaks, what.rounds, screen.begin
+            ):
+                if what.memory_threads is not None:
+                    memory.add(found, what.memory_threads)
                 report.measurements += found
                 screen.end()
     except KeyboardInterrupt:

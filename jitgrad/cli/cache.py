@@ -23,11 +23,14 @@ from jitgrad.cli.info import cache_files, cache_text
 app = typer.Typer(
     help="Look after the cache of compiled code.", no_args_is_help=True, rich_markup_mode="rich"
 )
-WARM_HELP = """Compile ops ahead, forward and backward, in several processes.
+WARM_HELP = """Compile ops ahead, forward and backward, in several processes. \
+Without options: all ops in all dtypes, which takes minutes.
 
 [bold]Examples[/]
 
     jitgrad cache warm
+
+    jitgrad cache warm --dtypes float32
 
     jitgrad cache warm --ops 'log*,exp,mm' --dtypes float32,float64 --jobs 4
 """
@@ -78,7 +81,9 @@ def _quiet() -> None:
 @app.command("warm", help=WARM_HELP)
 def warm(
     ops: Annotated[str, typer.Option(help="Ops by name; * matches, 'all' is every op.")] = "all",
-    dtypes: Annotated[str, typer.Option(help="float32, float64, int64, ...")] = "float32",
+    dtypes: Annotated[
+        str, typer.Option(help="float32, float64, int64, ...; 'all' is every dtype.")
+    ] = "all",
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """See WARM_HELP."""
@@ -86,7 +91,7 @@ def warm(
     from jitgrad.kernels import cache
 
     chosen = choices.names(ops, operations.OPERATIONS, "op")
-    kinds = choices.words(dtypes, DTYPES, "dtype")
+    kinds = list(DTYPES) if dtypes == "all" else choices.words(dtypes, DTYPES, "dtype")
     tasks = [(name, kind) for name in chosen for kind in kinds]
     if not tasks:
         raise typer.BadParameter("nothing to compile: name --ops")

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from jitgrad.bench import machine
+from jitgrad.bench.results import size
 from jitgrad.cli import tables
 
 HELP = """Show versions, processor, threads, BLAS, the cache of compiled code, and memory.
@@ -16,15 +17,6 @@ HELP = """Show versions, processor, threads, BLAS, the cache of compiled code, a
 
     jitgrad info
 """
-
-
-def size(nbytes: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if nbytes < 1024:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.1f} GiB"
 
 
 def cache_files(folder: Path) -> list[Path]:
@@ -36,6 +28,16 @@ def cache_text(folder: Path) -> str:
     """How many files the cache holds, and how large they are."""
     files = cache_files(folder)
     return f"{len(files)} files, {size(sum(f.stat().st_size for f in files))}"
+
+
+def cuda_text() -> str:
+    """The device that tensors can be on beside the processor's memory, or that there is none."""
+    import jitgrad
+
+    cuda = getattr(jitgrad, "cuda", None)
+    if cuda is None or not cuda.is_available():
+        return "no device"
+    return f"{cuda.get_device_name()}, {cuda.device_count()} in all"
 
 
 def facts() -> dict[str, str]:
@@ -74,6 +76,7 @@ def facts() -> dict[str, str]:
         "cores": f"{machine.usable_cores()} usable of {os.cpu_count()}",
         "threads": f"{get_num_threads()}, layer {layer}",
         "BLAS": f"NumPy's: {library}" if library else "SciPy's (scipy.linalg.cython_blas)",
+        "CUDA": cuda_text(),
         "cache folder": str(folder),
         "cache": cache_text(folder),
         "live memory": f"{size(stats['live_bytes'])} in {stats['live_storages']} storages",

@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from jitgrad.bench.results import CannotWrite, check_writable, duration, percent, write_whole
+from jitgrad.bench.results import CannotWrite, check_writable, duration, percent, size, write_whole
 from jitgrad.cli import exits, tables
-from jitgrad.cli.info import size
 from jitgrad.cli.profiling import Profile, profiled
 
 HELP = """Run a script and show the time and memory of every op, forward and backward.
@@ -108,9 +107,10 @@ def profile(
     took = time.perf_counter() - begin
     sys.stdout.flush()
     out = tables.console()
-    ops = sum(total.seconds for total in found.totals.values())
+    ops = sum(total.seconds for total in found.totals.values()) - found.compiling
     peak = size(memory_stats()["peak_bytes"])
-    out.print(f"{duration(took)} in all, {duration(ops)} in ops; peak memory {peak}", markup=False)
+    line = f"{duration(took)} in all, {duration(ops)} in ops, {duration(found.compiling)} compiling"
+    out.print(f"{line} or loading; peak memory of tensors {peak}", markup=False)
     if found.totals:
         out.print(table(found, sort, top, not out.is_terminal))
     else:

@@ -20,7 +20,8 @@ from jitgrad.arena.engine import entry, header
 from jitgrad.arena.inspect import rows
 from jitgrad.ops.table import OPS
 
-FORWARD, BACKWARD = "forward", "backward"
+FORWARD, BACKWARD, NEITHER = "forward", "backward", "-"
+COMPILING = "(compiling, or loading from the cache)"
 MOST_EVENTS = 1_000_000
 
 #: Entries whose first argument is an op's number, and the names of others.
@@ -50,34 +51,39 @@ class Profile:
     """Totals by op and direction, and the single events as far as they fit."""
 
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    events: list[tuple[str, str, float, float, int, int]] = field(default_factory=list)
+    events: list[tuple[str, str, float, float, int, int, int]] = field(default_factory=list)
     dropped: int = 0
+    compiling: float = 0.0  # seconds so far
     begin: float = field(default_factory=time.perf_counter)
 
-    def add(self, name: str, part: str, begin: float, end: float, nbytes: int) -> None:
-        """Count an event."""
-        self.totals.setdefault((name, part), Total()).add(end - begin, nbytes)
+    def add(
+        self, name: str, part: str, begin: float, end: float, nbytes: int, compiling: float = 0.0
+    ) -> None:
+        """Count an event; the seconds that went into compiling are not the op's."""
+        self.totals.setdefault((name, part), Total()).add(end - begin - compiling, nbytes)
         if len(self.events) < MOST_EVENTS:
-            self.events.append((name, part, begin, end, nbytes, threading.get_ident()))
+            live = int(header[col.H_LIVE_BYTES])
+            self.events.append((name, part, begin, end, nbytes, live, threading.get_ident()))
         else:
             self.dropped += 1
 
     def chrome_trace(self) -> str:
-        """The events in the format of chrome://tracing and Perfetto."""
+        """The events in the format of chrome://tracing and Perfetto, and the memory of all tensors."""
         threads: dict[int, int] = {}
-        events = [
-            {
-                "name": name,
-                "cat": part,
-                "ph": "X",
-                "ts": 1e6 * (begin - self.begin),
-                "dur": 1e6 * (end - begin),
-                "pid": 1,
-                "tid": threads.setdefault(thread, len(threads) + 1),
-                "args": {"bytes": nbytes},
-            }
-            for name, part, begin, end, nbytes, thread in self.events
+        events: list[dict[str, Any]] = [
+            {"name": "process_name", "ph": "M", "pid": 1, "tid": 0, "args": {"name": "jitgrad"}}
         ]
+        for name, part, begin, end, nbytes, live, thread in self.events:
+            tid = threads.setdefault(thread, len(threads) + 1)
+            at, until = 1e6 * (begin - self.begin), 1e6 * (end - self.begin)
+            common = {"name": name, "cat": part, "pid": 1, "tid": tid}
+            args = {"bytes": nbytes}
+            events.append({**common, "ph": "X", "ts": at, "dur": until - at, "args": args})
+            counter = {"name": "memory", "ph": "C", "pid": 1, "tid": 0, "ts": until}
+            events.append({**counter, "args": {"bytes": live}})
+        for tid in threads.values():
+            args_ = {"name": "main thread" if tid == 1 else f"thread {tid}"}
+            events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": args_})
         return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})
 
 
@@ -119,20 +125,23 @@ def _watched(profile: Profile, below: Callable[..., Any]) -> Callable[..., Any]:
     def run_backward(mode: int, *arguments: Any, watch: Any = None) -> Any:
         if watch is not None:  # somebody else looks on
             return below(mode, *arguments, watch=watch)
+
         # Before the first stop: finding the graph's nodes.
-        open_event: tuple[str, float, int]
-        open_event = ("(finding nodes)", time.perf_counter(), int(header[col.H_LIVE_BYTES]))
+        def opened(name: str) -> tuple[str, float, int, float]:
+            return name, time.perf_counter(), int(header[col.H_LIVE_BYTES]), profile.compiling
+
+        open_event = opened("(finding nodes)")
 
         def close() -> None:
-            name, begin, held = open_event
-            nbytes = int(header[col.H_LIVE_BYTES]) - held
-            profile.add(name, BACKWARD, begin, time.perf_counter(), nbytes)
+            name, begin, held, compiling = open_event
+            end, nbytes = time.perf_counter(), int(header[col.H_LIVE_BYTES]) - held
+            profile.add(name, BACKWARD, begin, end, nbytes, profile.compiling - compiling)
 
         def look(row: int, context: int) -> bool:
             nonlocal open_event
             close()
             name = _name(int(rows()[row, col.OP]))
-            open_event = name, time.perf_counter(), int(header[col.H_LIVE_BYTES])
+            open_event = opened(name)
             return False
 
         try:
@@ -143,14 +152,28 @@ def _watched(profile: Profile, below: Callable[..., Any]) -> Callable[..., Any]:
     return run_backward
 
 
+def _timed_loading(profile: Profile, below: Callable[..., Any]) -> Callable[..., Any]:
+    def load_kernel(*arguments: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return below(*arguments)
+        finally:
+            end = time.perf_counter()
+            profile.compiling += end - begin
+            profile.add(COMPILING, NEITHER, begin, end, 0)
+
+    return load_kernel
+
+
 @contextmanager
 def profiled() -> Iterator[Profile]:
     """Profile all ops of a block, of every thread."""
     profile = Profile()
-    before = engine.run_backward
+    before, loading = engine.run_backward, engine.load_kernel
     engine.run_backward = _watched(profile, before)
+    engine.load_kernel = _timed_loading(profile, loading)
     try:
         with interception.intercepted(_layer(profile)):
             yield profile
     finally:
-        engine.run_backward = before
+        engine.run_backward, engine.load_kernel = before, loading

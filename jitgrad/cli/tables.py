@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jitgrad.bench.comparing import FASTER, SLOWER, Change
-from jitgrad.bench.results import Measurement, Report, duration, percent
+from jitgrad.bench.results import Measurement, Report, duration, percent, size
 
 
 def console() -> Console:
@@ -63,6 +63,24 @@ def results(measurements: Sequence[Measurement], libraries: Sequence[str], plain
     return table
 
 
+def memory(measurements: Sequence[Measurement], libraries: Sequence[str], plain: bool) -> Table:
+    """A line per case: the memory of each library, and how ours stands to it."""
+    first, peers = libraries[0], libraries[1:]
+    names = ["case", "memory", *(name for peer in peers for name in (peer, f"/ {peer}"))]
+    table = new_table(names, 1, plain)
+    rows: dict[str, dict[str, int | None]] = {}
+    for m in measurements:
+        rows.setdefault(m.case, {})[m.library] = m.memory
+    for case, row in rows.items():
+        mine = row.get(first)
+        cells = [size(mine)]
+        for peer in peers:
+            theirs = row.get(peer)
+            cells += [size(theirs), f"{mine / theirs:.2f}" if mine and theirs else "-"]
+        table.add_row(escape(case), *cells)
+    return table
+
+
 def _median(m: Measurement) -> str:
     if m.error:
         return "[red]failed[/]"
@@ -73,8 +91,8 @@ def notes(report: Report) -> list[str]:
     """Why a library has no figure: a line for each reason, with the cases it is true of."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for m in report.measurements:
-        if m.cannot or m.error:
-            text = f"failed: {m.error}" if m.error else m.cannot
+        text = f"failed: {m.error}" if m.error else m.cannot or m.note
+        if text:
             reasons.setdefault((m.library, text), []).append(m.case)
     lines = []
     for (library, text), cases in reasons.items():

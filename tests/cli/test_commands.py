@@ -108,6 +108,36 @@ def test_gradients_by_hand_are_the_gradients(tmp_path: Path) -> None:
     assert all(m["samples"] for m in found.values())
 
 
+def test_workloads_agree_with_jax_and_autograd(required: Any, tmp_path: Path) -> None:
+    required("jax")
+    required("autograd")
+    out = tmp_path / "o.json"
+    # JAX's threads, and what it does to forks and warnings, stay in a process of their own.
+    command = [sys.executable, "-m", "jitgrad", "bench", *QUICK, "--vs", "jax,autograd"]
+    chosen = ["--workloads", "A1,B1,gmm,rosenbrock_2,lorenz", "--ops", "tanh", "--sizes", "9"]
+    done = subprocess.run(
+        [*command, *chosen, "--json", str(out)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(out)
+    assert len(found) == 3 * 6
+    without = {key for key, m in found.items() if not m["samples"]}
+    assert without == {("lorenz", "autograd")}
+
+
+def test_memory_of_a_case(tmp_path: Path) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("Linux only")
+    out = tmp_path / "o.json"
+    extra = ("--ops", "exp", "--sizes", "1M", "--memory", "--json", str(out))
+    done = measure(*extra)
+    assert done.exit_code == 0, done.output
+    taken = rows(out)["exp:both:float32:contiguous:1048576", "jitgrad"]["memory"]
+    # Operand, result, cotangent and gradient have 4 MiB each.
+    assert 12 << 20 < taken < 48 << 20
+    assert f"{taken / 2**20:.1f} MiB" in done.stdout
+
+
 def test_a_loop_is_kept_from_libraries_that_write_it_out() -> None:
     program = WORKLOADS["lorenz"].program
     assert program is not None
@@ -258,7 +288,15 @@ def test_list_info_and_version() -> None:
     assert "jitgrad 0." in call("--version").stdout
     facts = call("info")
     assert facts.exit_code == 0, facts.output
-    for word in ("numba:", "processor:", "layer", "BLAS:", "cache folder:", "memory pool:"):
+    for word in (
+        "numba:",
+        "processor:",
+        "layer",
+        "BLAS:",
+        "CUDA:",
+        "cache folder:",
+        "memory pool:",
+    ):
         assert word in facts.stdout
 
 
@@ -271,12 +309,14 @@ def test_cache_warm_info_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     folder.mkdir(mode=0o700)
     usual = cache.folder()
     known = [op for op in engine.OPS if op.family == engine.VIEW or op.node == "ToCopy"]
-    core = cache.key("core " + " ".join(f"{op.name}={op.number}" for op in known))
-    (folder / f"{core}.jgo").write_bytes((usual / f"{core}.jgo").read_bytes())
+    numbers = " ".join(f"{op.name}={op.number}" for op in known)
+    for part in range(len(engine._PARTS)):
+        unit = cache.key(f"core {part} {numbers}")
+        (folder / f"{unit}.jgo").write_bytes((usual / f"{unit}.jgo").read_bytes())
     monkeypatch.setenv("JITGRAD_CACHE_DIR", str(folder))
-    done = call("cache", "warm", "--ops", "square", "--jobs", "1")
+    done = call("cache", "warm", "--ops", "square", "--dtypes", "float32,float64", "--jobs", "1")
     assert done.exit_code == 0, done.output
-    assert "1 of 1 ops are compiled" in done.stdout
+    assert "2 of 2 ops are compiled" in done.stdout
     assert len(list(folder.glob("*.jgo"))) > 2
     assert str(folder) in call("cache", "info").stdout
     assert "deleted" in call("cache", "clear", "--yes").stdout
@@ -343,10 +383,19 @@ def test_profile_shows_both_parts(tmp_path: Path) -> None:
     events = json.loads(trace.read_text())["traceEvents"]
     for name in ("mul", "exp", "sum"):
         for part in ("forward", "backward"):
-            found = [e for e in events if (e["name"], e["cat"]) == (name, part)]
+            found = [e for e in events if (e["name"], e.get("cat")) == (name, part)]
             assert len(found) == 3, (name, part)
             assert all(e["dur"] >= 0 and e["ph"] == "X" for e in found)
-    assert {e["args"]["bytes"] for e in events if (e["name"], e["cat"]) == ("exp", "forward")} == {
+    for e in events:  # what the format asks of each kind of event
+        assert {"name", "ph", "pid", "tid"} <= set(e)
+        assert e["ph"] in "XCM"
+        assert e["ph"] == "M" or e["ts"] >= 0
+        assert isinstance(e["args"], dict)
+    assert [e["args"]["name"] for e in events if e["name"] == "thread_name"] == ["main thread"]
+    assert max(e["args"]["bytes"] for e in events if e["ph"] == "C") >= 800
+    assert {
+        e["args"]["bytes"] for e in events if (e["name"], e.get("cat")) == ("exp", "forward")
+    } == {
         448  # 100 float32 in a buffer of a size class
     }
     line = next(line for line in done.stdout.splitlines() if line.split()[:2] == ["exp", "forward"])
@@ -368,7 +417,7 @@ def test_nothing_is_left_behind_by_a_profile() -> None:
     from jitgrad.arena.engine import entry
     from jitgrad.cli.profiling import profiled
 
-    before = engine.run_backward, entry.pointwise
+    before = engine.run_backward, engine.load_kernel, entry.pointwise
     with pytest.raises(KeyError), profiled():
         raise KeyError
-    assert (engine.run_backward, entry.pointwise) == before
+    assert (engine.run_backward, engine.load_kernel, entry.pointwise) == before
