@@ -457,6 +457,16 @@ add(
     f(2, 2, 2),
     f(2, 1, 2, 2),
 )
+for _causal in (False, True):
+    add(
+        f"attention, causal: {_causal}",
+        lambda t, q, k, v, c=_causal: t.nn.functional.scaled_dot_product_attention(
+            q, k, v, is_causal=c
+        ),
+        f(2, 3, 4),
+        f(2, 5, 4),
+        f(2, 5, 2),
+    )
 _LINES = {
     "layer_norm": lambda t, x, w, b: t.layer_norm(x, (4,), w, b),
     "layer_norm of two dims": lambda t, x, w, b: t.layer_norm(x, (3, 4), x[0] * w, x[1] * b),

@@ -200,17 +200,29 @@ def block_copy(H, j, start, n, block, scatter):
         rest = (start + done) // inner
         column = (start + done) - rest * inner
         address = plan[P_BASE + j] + column * step
+        # Divisions are slow: they find a line, from which the next ones along a dim follow.
+        lines = 1
+        skip = 0
         for k in range(1, ndim):
             d = ndim - 1 - k
             up = rest // plan[P_SHAPE + d]
-            address += (rest - up * plan[P_SHAPE + d]) * plan[s + d]
+            place = rest - up * plan[P_SHAPE + d]
+            address += place * plan[s + d]
             rest = up
-        run = min(inner - column, n - done)
-        if scatter:
-            copy_run(address, step, block + done * size, size, run, size)
-        else:
-            copy_run(block + done * size, size, address, step, run, size)
-        done += run
+            if k == 1:
+                lines = plan[P_SHAPE + d] - place
+                skip = plan[s + d]
+        for _ in range(lines):
+            run = min(inner - column, n - done)
+            if scatter:
+                copy_run(address, step, block + done * size, size, run, size)
+            else:
+                copy_run(block + done * size, size, address, step, run, size)
+            done += run
+            address += skip - column * step
+            column = 0
+            if done == n:
+                break
 
 
 @jit

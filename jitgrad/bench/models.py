@@ -22,12 +22,7 @@ def trained(T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SG
 
     def filled(T: Namespace) -> Any:
         model = make(T)
-        with T.no_grad():
-            for k, (name, p) in enumerate(model.named_parameters()):
-                values = random(*p.shape, seed=k, scale=_scale(p.shape))
-                if p.ndim == 1 and name.endswith("weight"):
-                    values = values + np.float32(1)  # of a normalization
-                p.copy_(T.tensor(values))
+        _fill(T, model)
         params[:] = model.parameters()
         return model
 
@@ -41,6 +36,40 @@ def trained(T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SG
         stepping.step()
 
     return Prepared(run, lambda: gradients(*params))
+
+
+def _fill(T: Namespace, model: Any) -> None:
+    with T.no_grad():
+        for k, (name, p) in enumerate(model.named_parameters()):
+            values = random(*p.shape, seed=k, scale=_scale(p.shape))
+            if p.ndim == 1 and name.endswith("weight"):
+                values = values + np.float32(1)  # of a normalization
+            p.copy_(T.tensor(values))
+
+
+def finetuned(T: Namespace, x: Array, step: bool) -> Prepared:
+    """A step of a ResNet-18 of which only the new last layer is trained; or its forward pass alone."""
+    model = resnet18(T)
+    for p in model.parameters():
+        p.requires_grad = False
+    model.fc = T.nn.Linear(512, 100)
+    _fill(T, model)
+    head = list(model.fc.parameters())
+    stepping = T.optim.SGD(head, lr=1e-2, momentum=0.9)
+    images, scores = T.tensor(x), []
+
+    def forward() -> None:
+        with T.no_grad():
+            scores[:] = [model(images)]
+
+    def train() -> None:
+        stepping.zero_grad()
+        _classified(T, model(images), x).backward()
+        stepping.step()
+
+    if step:
+        return Prepared(train, lambda: gradients(*head))
+    return Prepared(forward, lambda: [scores[0].numpy()])
 
 
 def _scale(shape: tuple[int, ...]) -> float:
@@ -108,4 +137,13 @@ def all_models() -> Iterator[Case]:
     yield case("gpt", what, gpt, _next_token, ids, Goal(0.6), optimiser="AdamW")
     x = random(4, 3, 64, 64, seed=1)
     resnet = partial(resnet18, classes=10)
-    yield case("resnet18", "ResNet-18, 4 images of 64x64", resnet, _classified, x)
+    yield case("resnet18", "ResNet-18, 4 images of 64x64", resnet, _classified, x, Goal(1.3))
+    for name, what, goals in (
+        ("resnet18_forward", "ResNet-18, 4 images of 64x64, forward", ()),
+        ("resnet18_frozen", "the same, its last layer trained", (Goal(1.2, "resnet18_forward"),)),
+    ):
+        setup = partial(finetuned, x=x, step=bool(goals))
+        yield Case(name, what, setup, atol=1e-4, rtol=1e-3, goals=goals)
+    x = random(2, 3, 224, 224, seed=1)
+    what = "ResNet-18, 2 images of 224x224"
+    yield case("resnet18_224", what, resnet, _classified, x, Goal(1.3))

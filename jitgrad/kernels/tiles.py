@@ -286,3 +286,36 @@ def copy_lanes(dtype: int, adding: bool = False) -> Any:
         return word(word, word, word), codegen
 
     return copy
+
+
+def peak_lanes(dtype: int) -> Any:
+    """Jitted ``peak(x, n)``: the largest of n full vectors at an address; NaNs are passed over."""
+
+    @intrinsic
+    def peak(typingctx: Any, x: Any, n: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            code = _Code(builder, dtype)
+            lowest = ir.Constant(code.vector, [float("-inf")] * code.lanes)
+
+            def larger(a: ir.Value, b: ir.Value) -> ir.Value:
+                return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+            def body(values: list[ir.Value]) -> list[ir.Value]:
+                at, best = values
+                step = code.word(code.lanes * code.size)
+                return [builder.add(at, step), larger(code.load(at), best)]
+
+            _, best = code.loop(args[1], [args[0], lowest], body)
+            half = code.lanes // 2
+            index = ir.IntType(32)
+            while half:
+                turned = [(i + half) % code.lanes for i in range(code.lanes)]
+                mask = ir.Constant(ir.VectorType(index, code.lanes), turned)
+                best = larger(builder.shuffle_vector(best, best, mask), best)
+                half //= 2
+            return builder.extract_element(best, ir.Constant(index, 0))
+
+        ty = types.float32 if ALL[dtype].itemsize == 4 else types.float64
+        return ty(types.int64, types.int64), codegen
+
+    return peak

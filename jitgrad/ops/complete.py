@@ -22,3 +22,4 @@ import jitgrad.ops.activations  # isort: skip
 import jitgrad.ops.cells  # isort: skip
 import jitgrad.ops.recurrence  # isort: skip
 import jitgrad.ops.ctc  # isort: skip
+import jitgrad.ops.attention  # isort: skip

@@ -49,6 +49,66 @@ def test_scaled_dot_product_attention(
     check(torch, program, rtol=1e-9)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("length", "source"), [(1, 1), (63, 70), (64, 64), (65, 17), (130, 200), (200, 130), (3, 300)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_of_queries(
+    torch: ModuleType, dtype: str, length: int, source: int, causal: bool
+) -> None:
+    """Both sides of a block and of a vector; operands that are views with gaps, as models have them."""
+    found = []
+    for T in (jitgrad, torch):
+        q, k, v = (
+            T.tensor(normal(2, n, 3, e).astype(dtype)).requires_grad_()
+            for n, e in ((length, 20), (source, 20), (source, 9))
+        )
+        y = T.nn.functional.scaled_dot_product_attention(
+            *(x.transpose(1, 2)[..., 1:] for x in (q, k, v)), is_causal=causal
+        )
+        y.backward(T.tensor(normal(2, 3, length, 8).astype(dtype)))
+        found.append([x.detach().numpy() for x in (y, q.grad, k.grad, v.grad)])
+    tolerance = 1e-11 if dtype == "float64" else 2e-5
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (1, 2), (0, 2), (0, 1)])
+def test_gradients_of_some_operands(torch: ModuleType, wanted: tuple[int, ...]) -> None:
+    def program(T: Any) -> Any:
+        x = [T.tensor(normal(2, 4, 3) + i).requires_grad_(i in wanted) for i in range(3)]
+        y = T.nn.functional.scaled_dot_product_attention(*x, is_causal=True)
+        y.cos().sum().backward()
+        return [y, *(t.grad for t in x)]
+
+    check(torch, program, rtol=1e-9)
+
+
+def test_scores_that_are_large_or_not_finite(torch: ModuleType) -> None:
+    def program(T: Any, value: float = 300.0) -> Any:
+        q = T.tensor(np.array([[value, 1.0], [1.0, -2.0], [-1.0, 0.5]]))
+        k = T.tensor(np.array([[300.0, 1.0], [-2.0, 1.0], [0.5, 3.0]]))
+        return T.nn.functional.scaled_dot_product_attention(q, k, k[:, :1], is_causal=True)
+
+    check(torch, program, rtol=1e-9)
+    for value in (float("nan"), float("inf")):
+        ours, theirs = (program(T, value).tolist() for T in (jitgrad, torch))
+        np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
+
+
+def test_attention_keeps_no_scores() -> None:
+    q = jitgrad.randn(1, 1, 512, 4).requires_grad_()
+    f = jitgrad.nn.functional.scaled_dot_product_attention
+    f(q, q, q, is_causal=True).sum().backward()
+    jitgrad.reset_peak_memory_stats()
+    before = jitgrad.memory_stats()["live_bytes"]
+    y = f(q, q, q, is_causal=True)
+    y.sum().backward()
+    peak = jitgrad.memory_stats()["peak_bytes"] - before
+    assert peak < 512 * 512 * 4  # the scores would be that
+
+
 def test_groups_of_queries(torch: ModuleType) -> None:
     def program(T: Any) -> Any:
         q, k, v = (T.tensor(normal(2, h, 3, 4)) for h in (4, 2, 2))

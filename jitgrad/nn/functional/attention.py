@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jitgrad import dtypes
 from jitgrad.creation import ones, zeros
 from jitgrad.nn.functional.dropouts import dropout
+from jitgrad.ops.attention import attention
 from jitgrad.ops.joining import cat
 from jitgrad.ops.products import linear
 from jitgrad.ops.reductions import softmax
@@ -82,6 +83,10 @@ def scaled_dot_product_attention(
         key = key.repeat_interleave(heads // key.shape[-3], -3)
         value = value.repeat_interleave(heads // value.shape[-3], -3)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and dropout_p <= 0 and query.dtype.is_floating_point:
+        found = attention(query, key, value, factor, is_causal)
+        if found is not None:
+            return found
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
         attn_mask = ones(query.shape[-2], key.shape[-2], dtype=dtypes.bool).tril()
