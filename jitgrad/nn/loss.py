@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from jitgrad.nn import functional as F
 from jitgrad.nn.module import Module
+from jitgrad.ops.cross_entropy import old_arguments
 from jitgrad.tensor import Tensor
 
 
@@ -17,18 +17,7 @@ class Loss(Module):
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__()
-        if size_average is not None or reduce is not None:
-            if reduce is False:
-                reduction = "none"
-            else:
-                reduction = "sum" if size_average is False else "mean"
-            warnings.warn(
-                "size_average and reduce args will be deprecated, please use"
-                f" reduction='{reduction}' instead.",
-                UserWarning,
-                stacklevel=3,
-            )
-        self.reduction = reduction
+        self.reduction = old_arguments(reduction, size_average, reduce)
 
 
 class WeightedLoss(Loss):

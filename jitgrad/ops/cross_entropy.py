@@ -34,6 +34,25 @@ _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 MEAN = _REDUCTIONS["mean"]
 
 
+def old_arguments(
+    reduction: str, size_average: bool | None, reduce: bool | None, stacklevel: int = 4
+) -> str:
+    """What PyTorch's former arguments say instead of ``reduction``, with a warning if they are given."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        reduction = "none"
+    else:
+        reduction = "sum" if size_average is False else "mean"
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use"
+        f" reduction='{reduction}' instead.",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
+    return reduction
+
+
 def reduction_code(reduction: str, size_average: bool | None, reduce: bool | None) -> int:
     """How to reduce; the two flags are PyTorch's older way to say it and win.
 
@@ -42,17 +61,7 @@ def reduction_code(reduction: str, size_average: bool | None, reduce: bool | Non
     ValueError
         If ``reduction`` is not "none", "mean" or "sum".
     """
-    if size_average is not None or reduce is not None:
-        if reduce is False:
-            reduction = "none"
-        else:
-            reduction = "sum" if size_average is False else "mean"
-        warnings.warn(
-            "size_average and reduce args will be deprecated, please use"
-            f" reduction='{reduction}' instead.",
-            UserWarning,
-            stacklevel=3,
-        )
+    reduction = old_arguments(reduction, size_average, reduce)
     code = _REDUCTIONS.get(reduction)
     if code is None:
         raise ValueError(f"{reduction} is not a valid value for reduction")

@@ -56,7 +56,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__abs__": METHODS["abs"],
     "__pos__": lambda self: self,
 }
-for _symbol, _name in {
+_ROWS = {
     "add": "add",
     "sub": "sub",
     "mul": "mul",
@@ -68,21 +68,11 @@ for _symbol, _name in {
     "xor": "bitwise_xor",
     "lshift": "bitwise_left_shift",
     "rshift": "bitwise_right_shift",
-}.items():
+}
+for _symbol, _name in _ROWS.items():
     OPERATORS[f"__{_symbol}__"] = _operator(BY_NAME[_name])
     OPERATORS[f"__r{_symbol}__"] = _operator(BY_NAME[_name], swapped=True)
+    OPERATORS[f"__i{_symbol}__"] = in_place_method(f"__i{_symbol}__", BY_NAME[_name])
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     OPERATORS[f"__{_name}__"] = _operator(BY_NAME[_name])
-for _symbol, _name in {
-    "add": "add",
-    "sub": "sub",
-    "mul": "mul",
-    "truediv": "div",
-    "floordiv": "div_floor",
-    "mod": "remainder",
-    "and": "bitwise_and",
-    "or": "bitwise_or",
-    "xor": "bitwise_xor",
-}.items():
-    OPERATORS[f"__i{_symbol}__"] = in_place_method(f"__i{_symbol}__", BY_NAME[_name])
 OPERATORS["__ipow__"] = pow_
