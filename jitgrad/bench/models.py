@@ -56,7 +56,8 @@ def finetuned(T: Namespace, x: Array, step: bool) -> Prepared:
     _fill(T, model)
     head = list(model.fc.parameters())
     stepping = T.optim.SGD(head, lr=1e-2, momentum=0.9)
-    images, scores = T.tensor(x), []
+    images = T.tensor(x)
+    scores: list[Any] = []
 
     def forward() -> None:
         with T.no_grad():
