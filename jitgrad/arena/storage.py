@@ -48,6 +48,8 @@ from jitgrad.arena.columns import (
 from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, thread_ident, words
 
 ALIGN = 64
+#: The class of 64 KiB, from which on a request may take a larger buffer.
+BORROWING = 35
 
 
 @jit
@@ -156,6 +158,21 @@ def slot_free(H, s):
 
 
 @jit
+def waiting(H, k):
+    """The class to take a buffer of class ``k`` from: a larger one, if only there one waits.
+
+    Up to twice as large, and only for buffers whose memory counts: else the pool would come to hold the most
+    buffers that were ever in use of each class, which together are many more than were in use at any time.
+    """
+    h = words(H)
+    if k >= BORROWING:
+        for larger in range(k, min(k + 5, POOL_CLASSES)):
+            if h[H_POOL + larger] != 0:
+                return larger
+    return k
+
+
+@jit
 def storage_new(H, nbytes):
     """A storage of at least ``nbytes``, contents undefined, one reference; NONE when memory is out."""
     h = words(H)
@@ -165,10 +182,11 @@ def storage_new(H, nbytes):
     size = class_bytes(k)
     if h[H_DEVICE] != 0:
         return gpu_storage(H, k, size)
+    k = waiting(H, k)
     data = h[H_POOL + k]
     if data != 0:
         h[H_POOL + k] = words(data)[0]
-        h[H_POOL_BYTES] -= size
+        h[H_POOL_BYTES] -= class_bytes(k)
     else:
         data = buffer_new(size)
         if data == 0:
@@ -304,8 +322,8 @@ def storage_release(H, s):
         gpu_storage_free(H, s)
         return
     data = p[S_DATA]
-    size = p[S_BYTES]
-    h[H_LIVE_BYTES] -= size
+    size = class_bytes(p[S_CLASS])
+    h[H_LIVE_BYTES] -= p[S_BYTES]
     if h[H_DEBUG] != 0:
         # All bits set: NaN in every float dtype, -1 or 255 in the integers.
         for i in range(size // 8):

@@ -94,6 +94,25 @@ def test_rows_and_storages_are_reused():
     assert jitgrad.ones(100).data_ptr() == address
 
 
+def test_a_larger_buffer_that_waits_is_taken():
+    jitgrad.empty_cache()
+    before = jitgrad.memory_stats()
+    large = jitgrad.empty(1 << 18)  # 1 MiB
+    del large
+    waiting = jitgrad.memory_stats()["pool_bytes"]
+    assert waiting == 1 << 20
+    small = jitgrad.empty(3 << 16)  # 3/4 of it
+    now = jitgrad.memory_stats()
+    assert now["pool_bytes"] == 0
+    assert now["live_bytes"] - before["live_bytes"] == 3 << 18
+    tiny = jitgrad.empty(1 << 16)  # a quarter of it would not do, if it waited
+    del small
+    assert jitgrad.memory_stats()["pool_bytes"] == waiting
+    other = jitgrad.empty(1 << 16)
+    assert jitgrad.memory_stats()["pool_bytes"] == waiting
+    del tiny, other
+
+
 def test_the_pool_is_emptied_and_bounded():
     x = jitgrad.ones(1 << 20)
     del x
