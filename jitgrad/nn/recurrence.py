@@ -57,9 +57,9 @@ def run(
         bias = None if bias is None or own is None else bias + own
         own = None
     given = linear(data, weights["weight_ih"], bias)
-    # The one place where the way is chosen: the op has no projections and two dtypes.
+    # The one place where the way is chosen: the op has no projections, two dtypes, and runs on the CPU.
     if "weight_hr" in weights:
         return walk(lstm_step(w_hh, weights["weight_hr"]), given, batch_sizes, first, reverse)
-    if data.dtype not in (float32, float64):
+    if data.dtype not in (float32, float64) or data.is_cuda:
         return walk(layer.step(w_hh, own), given, batch_sizes, first, reverse)
     return recurrence.run(layer, given, w_hh, own, first, batch_sizes, reverse)
