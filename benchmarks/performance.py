@@ -142,8 +142,8 @@ def start(results: Path) -> str:
 def sizes(results: Path) -> str:
     """Time against size and a roofline, as a picture."""
     PICTURES.mkdir(exist_ok=True)
-    write_whole(PICTURES / "sizes.svg", plots.picture(report(results), "svg"))
-    return "![time against size, and a roofline](performance/sizes.svg)\n"
+    write_whole(PICTURES / "sizes.png", plots.picture(report(results), "png"))
+    return "![time against size, and a roofline](performance/sizes.png)\n"
 
 
 def machine(results: Path) -> str:
@@ -170,7 +170,7 @@ SECTIONS = {
     "start": Section("python -m benchmarks.startup --rounds 3", start),
     "sizes": Section(
         "jitgrad bench --ops exp,tanh,add,sum,softmax,mm --sizes 2^8,2^11,2^14,2^17,2^20"
-        " --vs torch,jax,autograd,numpy --budget 0.5 --plot docs/performance/sizes.svg",
+        " --vs torch,jax,autograd,numpy --budget 0.5 --plot docs/performance/sizes.png",
         sizes,
     ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -139,10 +138,7 @@ def all_models() -> Iterator[Case]:
     yield case("gpt", what, gpt, _next_token, ids, Goal(0.6), optimiser="AdamW")
     x = random(4, 3, 64, 64, seed=1)
     resnet = partial(resnet18, classes=10)
-    # An activation within rounding of relu's kink, where libraries differ, moves the gradients of all layers
-    # before it by some hundredths.
-    what = "ResNet-18, 4 images of 64x64"
-    yield replace(case("resnet18", what, resnet, _classified, x, Goal(1.3)), atol=0.05)
+    yield case("resnet18", "ResNet-18, 4 images of 64x64", resnet, _classified, x, Goal(1.3))
     for name, what, goals in (
         ("resnet18_forward", "ResNet-18, 4 images of 64x64, forward", ()),
         ("resnet18_frozen", "the same, its last layer trained", (Goal(1.2, "resnet18_forward"),)),
@@ -151,4 +147,4 @@ def all_models() -> Iterator[Case]:
         yield Case(name, what, setup, atol=1e-4, rtol=1e-3, goals=goals)
     x = random(2, 3, 224, 224, seed=1)
     what = "ResNet-18, 2 images of 224x224"
-    yield replace(case("resnet18_224", what, resnet, _classified, x, Goal(1.3)), atol=0.05)
+    yield case("resnet18_224", what, resnet, _classified, x, Goal(1.3))

@@ -60,7 +60,7 @@ def drawn(figure: Figure, kind: str) -> bytes:
     out = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "jitgrad"}):
-        figure.savefig(out, format=kind, dpi=120, metadata=metadata)
+        figure.savefig(out, format=kind, dpi=90, metadata=metadata)
     return out.getvalue()
 
 
