@@ -16,8 +16,10 @@ Make = Callable[[Namespace], Any]
 Loss = Callable[[Namespace, Any, Array], Any]
 
 
-def trained(T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SGD") -> Prepared:
-    """A step of an optimiser on a model; what is compared are the gradients."""
+def trained(
+    T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SGD", compared: int = 0
+) -> Prepared:
+    """A step of an optimiser on a model; compared are the gradients, of the last parameters or of all."""
     params: list[Any] = []
 
     def filled(T: Namespace) -> Any:
@@ -35,7 +37,7 @@ def trained(T: Namespace, make: Make, loss: Loss, x: Array, optimiser: str = "SG
         loss(T, model(inputs), x).backward()
         stepping.step()
 
-    return Prepared(run, lambda: gradients(*params))
+    return Prepared(run, lambda: gradients(*params[-compared:]))
 
 
 def _fill(T: Namespace, model: Any) -> None:
@@ -146,5 +148,8 @@ def all_models() -> Iterator[Case]:
         setup = partial(finetuned, x=x, step=bool(goals))
         yield Case(name, what, setup, atol=1e-4, rtol=1e-3, goals=goals)
     x = random(2, 3, 224, 224, seed=1)
-    what = "ResNet-18, 2 images of 224x224"
-    yield case("resnet18_224", what, resnet, _classified, x, Goal(1.3))
+    # Some of its relus fall on the other side of 0; the gradients below are then far from
+    # float64's in either library.
+    setup = partial(trained, make=resnet, loss=_classified, x=x, compared=2)
+    what = "step with SGD: ResNet-18, 2 images of 224x224"
+    yield Case("resnet18_224", what, setup, atol=1e-4, rtol=1e-3, goals=(Goal(1.3),))
