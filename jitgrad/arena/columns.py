@@ -133,6 +133,7 @@ F_NO_FLOW = (
     2048  # a view that requires grad because its base does, and has no history: no gradient flows
 )
 F_WAS_ELSEWHERE = 4096  # its value, which is gone, was on the GPU
+F_DIRECT = 8192  # of F_PYTHON rows: nothing acts here but the method of what the row holds
 F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be changed in place
 
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
@@ -247,7 +248,6 @@ H_REFUSED = H_SPLIT + 3  # 1 if what was just recorded can't be: it would save a
 H_ADD_FLOAT16 = H_SPLIT + 4  # as H_ADD32
 H_ADD_BFLOAT16 = H_SPLIT + 5
 H_DEVICE = H_SPLIT + 6  # device of the call in progress: 0 the CPU, 1 the GPU
-H_FAULT_DEVICE = H_SPLIT + 7  # the same when the last fault was staged
 H_GPU = H_UPDATE + 64
 H_OTHER_FORWARD = H_GPU  # while the call in progress is for one device: the other's kernels, ...
 H_OTHER_BACKWARD = H_GPU + 1
@@ -258,6 +258,8 @@ H_COMMANDS_CAP = H_GPU + 5
 H_COMMANDS_LOST = H_GPU + 6  # 1 if there was no memory for one
 H_GPU_BYTES = H_GPU + 7  # bytes in live buffers of the GPU
 H_GPU_PEAK = H_GPU + 8
+H_DIRECT = H_GPU + 9  # the name of the method by which a pass calls a custom function
+H_FITTED = H_GPU + 10  # and of the one that makes its gradients fit
 H_GPU_POOL = H_GPU + 16  # for each size class the first waiting storage, plus 1
 HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
 

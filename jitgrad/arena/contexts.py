@@ -25,7 +25,11 @@ B_COLLECT = 12  # 1: those gradients are the result; 0: they are added to the ro
 B_NEXT = 13  # the list of contexts that have not ended
 B_BEFORE = 14
 B_GPU = 15  # 1: Python knows that it has to launch
-B_WORDS = 16
+B_DIRECT = 16  # whether the pass may call custom functions itself: 0, ALLOWED or READY
+ALLOWED = 1  # once Python has met it
+READY = 2  # it has: this thread's grad mode is off
+B_CALL = 17  # arguments of such a call: 3 words
+B_WORDS = 20
 
 # A node of a context.
 N_ROW = 0

@@ -25,8 +25,17 @@ from jitgrad.ops.table import KERNEL, OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
 
 
+FaultWords = tuple[int, int, int, int, int, int]
+
+
 class Fault(Exception):
-    """A jitted entry could not do its work; the header says why."""
+    """A jitted entry could not do its work.
+
+    Its arguments say why: the code, three numbers about it, the backward pass that waits, or 0, and the
+    device that the call was for.
+    """
+
+    args: FaultWords
 
 
 #: The entries, by the module of `jitgrad.arena` that they stand in.
@@ -34,11 +43,12 @@ ENTRIES = {
     name: module
     for module, names in {
         "entries": "pointwise new borrow restride shape stride word row address version bump item flag grad"
+        " mode take_modes"
         " set_grad empty_cache pointwise_ view lanes explicit convert on_device commands empty_gpu",
         "sharing": "memory base base_flags refresh alias data set_data take_data adopt forget view_ pieces",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
-        " function output function_call",
+        " function output function_call begin versions",
         "updates": "update clear_grads",
     }.items()
     for name in names.split()
@@ -55,6 +65,9 @@ ROUTINES = {
     "add_bfloat16": ("jitgrad.arena.additions:add_bfloat16", 2, col.H_ADD_BFLOAT16),
 }
 
+#: Methods of a custom function's context that a backward pass calls by name.
+_METHODS = ("direct", "fitted")
+
 _N_DTYPES = len(dtypes.ALL)
 _lock = threading.RLock()
 header = np.zeros(col.HEADER_WORDS, np.int64)
@@ -69,8 +82,8 @@ def _address(array: np.ndarray) -> int:
 
 def renew_lock() -> None:
     """Make a new lock: after a fork another thread, which is not there, may have held the old one."""
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _switching
+    _lock, _switching = threading.RLock(), threading.Lock()
 
 
 def _allocate(nbytes: int) -> int:
@@ -108,6 +121,7 @@ def _fill_header() -> None:
     header[col.H_TRUE] = id(True)
     header[col.H_NONE] = id(None)
     header[col.H_FAULT_TYPE] = id(Fault)
+    header[col.H_DIRECT], header[col.H_FITTED] = (id(name) for name in _METHODS)
     _grow_tables(len(OPS) + 64)
     header[col.H_LIST] = _allocate(64 * 8)
     header[col.H_LIST_CAP] = 64
@@ -246,10 +260,10 @@ def bind(tensor: type, slot: Any) -> None:
 own_kernels: dict[int, Callable[[int], int]] = {}
 
 
-def load_kernel(number: int, dtype: int, which: int) -> None:
-    """Load (compile if need be) kernel ``which`` of an op for a dtype code, on the last fault's device."""
+def load_kernel(number: int, dtype: int, which: int, device: int) -> None:
+    """Load (compile if need be) kernel ``which`` of an op for a dtype code and a device."""
     op = OPS[number]
-    if header[col.H_FAULT_DEVICE]:
+    if device:
         from jitgrad.cuda import kernels
 
         _set_kernel(1, number, dtype, which, kernels.number_of(op, dtype, which))
@@ -296,49 +310,52 @@ def _prepare_gradients(op: Op, dtype: int) -> None:
             _prepare(_unit(op, dtype, i), "kernel", op.number, dtype, i)
 
 
-_mode = threading.local()
+_own = threading.local()
+_switching = threading.Lock()
+#: The modes of the thread that the header shows, as they were when it was shown: grad, inference.
+_shown = _own.modes = [1, 0]
 
 
 def grad_mode() -> bool:
     """Whether operations of this thread are recorded."""
-    if header[col.H_THREAD] != threading.get_ident():
-        _switch_thread()
-    return bool(header[col.H_GRAD_MODE])
+    return bool(call(entry.mode, col.H_GRAD_MODE))
 
 
-def set_grad_mode(on: bool) -> None:
-    """Set this thread's mode."""
-    if header[col.H_THREAD] != threading.get_ident():
-        _switch_thread()
-    _mode.on = header[col.H_GRAD_MODE] = int(on)
+def set_grad_mode(on: bool) -> bool:
+    """Set this thread's mode; returns what it was."""
+    try:
+        return bool(entry.mode(col.H_GRAD_MODE, on))
+    except Fault:
+        return bool(call(entry.mode, col.H_GRAD_MODE, on))
 
 
 def inference_mode() -> bool:
     """Whether this thread makes inference tensors."""
-    if header[col.H_THREAD] != threading.get_ident():
-        _switch_thread()
-    return bool(header[col.H_INFERENCE])
+    return bool(call(entry.mode, col.H_INFERENCE))
 
 
 def set_inference_mode(on: bool) -> None:
     """Set it."""
-    if header[col.H_THREAD] != threading.get_ident():
-        _switch_thread()
-    _mode.inference = header[col.H_INFERENCE] = col.INFERENCE if on else 0
+    call(entry.mode, col.H_INFERENCE, col.INFERENCE if on else 0)
 
 
 def _switch_thread() -> None:
-    header[col.H_GRAD_MODE] = getattr(_mode, "on", 1)
-    header[col.H_INFERENCE] = getattr(_mode, "inference", 0)
-    header[col.H_THREAD] = threading.get_ident()
+    """Show this thread's modes in the header, and keep those of the thread that was shown."""
+    global _shown
+    with _switching:
+        mine = getattr(_own, "modes", None)
+        if mine is None:
+            mine = _own.modes = [1, 0]
+        if mine is not _shown:
+            _shown[:] = entry.take_modes(*mine)
+            _shown = mine
 
 
-def mend(args: tuple[Any, ...]) -> None:
-    """Put right what the last fault of a call names, or raise the exception a user should see."""
-    code = int(header[col.H_FAULT])
-    a, b, c = (int(w) for w in header[col.H_DETAIL : col.H_DETAIL + 3])
+def mend(fault: FaultWords, args: tuple[Any, ...]) -> None:
+    """Put right what a fault of a call names, or raise the exception a user should see."""
+    code, a, b, c, _, device = fault
     if code == col.X_KERNEL:
-        load_kernel(a, b, c)
+        load_kernel(a, b, c, device)
     elif code == col.X_THREAD:
         _switch_thread()
     elif code == col.X_PARALLEL:
@@ -354,16 +371,16 @@ def call(function: Any, *args: Any) -> Any:
     while True:
         try:
             return function(*args)
-        except Fault:
-            if header[col.H_FAULT] == col.X_DEVICE:
+        except Fault as fault:
+            if fault.args[0] == col.X_DEVICE:
                 from jitgrad.cuda import calls
 
                 return calls.call(function, args)
-            mend(args)
+            mend(fault.args, args)
 
 
 #: Bits of a pass's mode, as `passes.backward` takes them.
-RETAIN, COLLECT, CHOSEN = 1, 2, 4
+RETAIN, COLLECT, CHOSEN, DIRECT = 1, 2, 4, 8
 
 
 def run_backward(
@@ -376,30 +393,31 @@ def run_backward(
     back all it held.  ``watch(row, context)`` is called first at each such stop; if it returns True, the
     row is passed over.
     """
+    if watch is None:
+        mode |= DIRECT
     try:
         return entry.backward(mode, *arguments)
-    except Fault:
-        pass
+    except Fault as error:
+        fault = error.args
     from jitgrad.autograd import stops
 
-    before = grad_mode()
-    set_grad_mode(False)
+    before = set_grad_mode(False)
     stash: dict[int, list[Any]] = {}
     context, gradients = 0, ()
     try:
         while True:
-            code = int(header[col.H_FAULT])
+            code = fault[0]
             if header[col.H_COMMANDS_N]:
                 launch()
             if code in _STOPS:
-                context, header[col.H_CONTEXT] = int(header[col.H_CONTEXT]), 0
+                context = fault[4]
             step: tuple[Any, ...]
             if code == col.X_LAUNCH:
                 step = (entry.resume, context, 0)
-            elif code == col.X_KERNEL and not _has_kernel():
+            elif code == col.X_KERNEL and not _has_kernel(fault):
                 step = stops.by_recipe(context, bool(mode & RETAIN))
             elif code == col.X_PYTHON:
-                if watch is not None and watch(int(header[col.H_DETAIL]), context):
+                if watch is not None and watch(fault[1], context):
                     step = (entry.resume, context, DONE)
                 else:
                     step = stops.act(context, stash, bool(mode & RETAIN))
@@ -407,7 +425,7 @@ def run_backward(
                 _, _, node = call(entry.stopped, context)
                 step = (entry.send, context, *stops.fitted(node, gradients))
             else:
-                mend(arguments[1:])
+                mend(fault, arguments[1:])
                 step = (
                     (entry.resume, context, 0)
                     if code in _STOPS
@@ -417,8 +435,9 @@ def run_backward(
             running, context = context, 0
             try:
                 return step[0](*step[1:])
-            except Fault:
-                if int(header[col.H_FAULT]) == col.X_GIVE:
+            except Fault as error:
+                fault = error.args
+                if fault[0] == col.X_GIVE:
                     context = running
     finally:
         set_grad_mode(before)
@@ -435,13 +454,13 @@ def launch() -> None:
     commands.launch()
 
 
-def _has_kernel() -> bool:
+def _has_kernel(fault: FaultWords) -> bool:
     """Whether the device of a missing kernel has one; if not, the op's recipe takes its place."""
-    if not header[col.H_FAULT_DEVICE]:
+    _, number, dtype, which, _, device = fault
+    if not device:
         return True
     from jitgrad.cuda import kernels
 
-    number, dtype, which = (int(w) for w in header[col.H_DETAIL : col.H_DETAIL + 3])
     return which == 0 or kernels.has(OPS[number], dtype, which)
 
 

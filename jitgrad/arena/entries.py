@@ -17,8 +17,11 @@ from jitgrad.arena.columns import (
     H_COMMANDS,
     H_COMMANDS_N,
     H_FLOAT_TYPE,
+    H_GRAD_MODE,
+    H_INFERENCE,
     H_LIST,
     H_NONE,
+    H_THREAD,
     MAX_DIMS,
     NDIM,
     NONE,
@@ -93,6 +96,7 @@ from jitgrad.kernels.lowlevel import (
     new_bytes,
     new_float,
     new_int,
+    thread_ident,
     tuple_new,
     tuple_set,
     words,
@@ -360,6 +364,34 @@ def set_grad(self, args, n):
     if old != NONE:
         drop(H, old)
     return none(H)
+
+
+def mode(self, args, n):
+    """``mode(k)``: word ``k`` of the header, one of this thread's modes; ``mode(k, value)`` sets it, too."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    if not ready(H):
+        return failed(H)
+    k = as_int(a[0])
+    before = words(H)[k]
+    if n == 2:
+        words(H)[k] = as_int(a[1])
+    return new_int(before)
+
+
+def take_modes(self, args, n):
+    """``take_modes(grad, inference)``: put this thread's modes in the header; those that stood there."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    t = tuple_new(2)
+    if t != 0:
+        tuple_set(t, 0, new_int(h[H_GRAD_MODE]))
+        tuple_set(t, 1, new_int(h[H_INFERENCE]))
+        h[H_GRAD_MODE] = as_int(a[0])
+        h[H_INFERENCE] = as_int(a[1])
+        h[H_THREAD] = thread_ident()
+    return t
 
 
 @jit

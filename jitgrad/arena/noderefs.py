@@ -17,6 +17,7 @@ from jitgrad.arena.columns import (
     F_VIEW,
     FLAGS,
     H_CLOSED,
+    H_GRAD_MODE,
     H_LIST,
     H_LIST_CAP,
     H_NODE_DESTRUCTOR,
@@ -50,8 +51,8 @@ from jitgrad.arena.columns import (
     X_NOT_SAVED,
     X_TYPE,
 )
-from jitgrad.arena.histories import current
-from jitgrad.arena.python import failed, fault, no_memory, none, owner_of, tensor_row
+from jitgrad.arena.histories import current, needs_grad
+from jitgrad.arena.python import failed, fault, no_memory, none, owner_of, ready, tensor_row
 from jitgrad.arena.rows import flush, input_at, row_at, row_new, set_dense, unref
 from jitgrad.arena.shapes import FLOAT32
 from jitgrad.arena.storage import store
@@ -70,6 +71,8 @@ from jitgrad.kernels.lowlevel import (
     new_int,
     raw_malloc,
     raw_realloc,
+    tuple_new,
+    tuple_set,
     words,
 )
 
@@ -298,6 +301,44 @@ def function(self, args, n):
     unref(H, r)
     flush(H)
     return capsule
+
+
+def begin(self, args, n):
+    """``begin(*args)``: end recording; whether it was on, and for each argument whether it requires grad."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    if not ready(H):
+        return failed(H)
+    t = tuple_new(2)
+    needs = tuple_new(n)
+    if t == 0 or needs == 0:
+        return 0
+    tuple_set(t, 0, new_bool(h[H_GRAD_MODE]))
+    tuple_set(t, 1, needs)
+    for i in range(n):
+        r = tensor_row(H, a[i])
+        tuple_set(needs, i, new_bool(1 if r != NONE and needs_grad(H, r) else 0))
+    h[H_GRAD_MODE] = 0
+    return t
+
+
+def versions(self, args, n):
+    """``versions(*tensors)``: the version of each, -1 for None, as a tuple."""
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    t = tuple_new(n)
+    if t == 0:
+        return 0
+    for i in range(n):
+        r = NONE
+        if a[i] != words(H)[H_NONE]:
+            r = tensor_row(H, a[i])
+        version = -1
+        if r != NONE:
+            version = store(H, row_at(H, r)[STORAGE])[S_VERSION]
+        tuple_set(t, i, new_int(version))
+    return t
 
 
 @jit

@@ -22,13 +22,16 @@ from jitgrad.arena.backward import (
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
+    F_DIRECT,
     F_NO_FLOW,
     F_REQUIRES_GRAD,
     F_RETAIN,
     FLAGS,
     H_CONTEXT,
     H_DEVICE,
+    H_DIRECT,
     H_FAULT,
+    H_FITTED,
     H_NONE,
     HELD,
     NDIM,
@@ -53,8 +56,11 @@ from jitgrad.arena.columns import (
     X_TYPE,
 )
 from jitgrad.arena.contexts import (
+    ALLOWED,
     ASKED,
+    B_CALL,
     B_COLLECT,
+    B_DIRECT,
     B_INPUTS,
     B_INPUTS_N,
     B_N,
@@ -71,8 +77,9 @@ from jitgrad.arena.contexts import (
     N_PENDING,
     N_ROW,
     N_UNIFORM,
+    READY,
 )
-from jitgrad.arena.devices import use_device
+from jitgrad.arena.devices import elsewhere, use_device
 from jitgrad.arena.gradients import (
     accumulate_copy,
     fill_dense,
@@ -93,23 +100,29 @@ from jitgrad.arena.vjps import wants
 from jitgrad.kernels.lowlevel import (
     as_int,
     at,
+    call_method,
     capsule_pointer,
     decref,
+    error_occurred,
     incref,
     jit,
     new_bool,
     tuple_new,
     tuple_set,
+    tuple_size,
     words,
 )
 from jitgrad.ops.table import FUNCTION as _FUNCTION
 
 FUNCTION = _FUNCTION.number
 
+TUPLE_ITEMS = 3  # where a tuple's items begin, in words
+
 #: Bits of a pass's mode.
 RETAIN = 1  # keep what the graph saved
 COLLECT = 2  # return the inputs' gradients instead of adding them to ``.grad``
 CHOSEN = 4  # only the inputs given, not all leaves
+DIRECT = 8  # custom functions may be called from here
 
 
 def backward(self, args, n):
@@ -128,6 +141,7 @@ def backward(self, args, n):
     if ctx == 0:
         no_memory(H)
         return failed(H)
+    words(ctx)[B_DIRECT] = ALLOWED if mode & DIRECT else 0
     first = 2 + 2 * count
     if (
         seed(H, ctx, at(a, 2), count) == NONE
@@ -226,7 +240,12 @@ def choose(H, ctx, a, n, mode):
 def finish(H, ctx):
     """Run a pass on; free it unless it can be resumed."""
     h = words(H)
-    if run(H, ctx) != NONE:
+    done = True
+    while run(H, ctx) == NONE:
+        done = h[H_FAULT] == X_PYTHON and words(ctx)[B_DIRECT] == READY and called(H, ctx)
+        if not done:
+            break
+    if done:
         use_device(H, 0)
         result = 0
         if words(ctx)[B_COLLECT] != 0:
@@ -236,6 +255,10 @@ def finish(H, ctx):
         context_free(H, ctx)
         flush(H)
         return result
+    if error_occurred() != 0:
+        # The user's backward has raised.
+        context_free(H, ctx)
+        return failed(H)
     code = h[H_FAULT]
     if code == X_LAUNCH or code == X_KERNEL or code == X_PARALLEL or code == X_PYTHON:
         h[H_CONTEXT] = ctx
@@ -275,6 +298,7 @@ def resume(self, args, n):
     state = as_int(words(args)[1])
     if state != 0:
         words(ctx)[B_STATE] = state
+    met(ctx)
     relabel(H, ctx)
     return finish(H, ctx)
 
@@ -384,7 +408,13 @@ def settle_row(self, args, n):
     Returns whether that vjp is wanted at all.
     """
     H = capsule_pointer(self, 0)
-    ctx = as_int(words(args)[0])
+    wanted = settled(H, as_int(words(args)[0]))
+    return failed(H) if wanted == NONE else new_bool(wanted)
+
+
+@jit
+def settled(H, ctx):
+    """`settle_row`: 1 or 0, or NONE after a fault."""
     c = words(ctx)
     k = c[B_NODE]
     node = node_at(ctx, k)
@@ -394,10 +424,10 @@ def settle_row(self, args, n):
         if p[FLAGS] & F_RETAIN or (asked and c[B_COLLECT] == 0):
             follow(H, node[N_GRAD])
             if accumulate_copy(H, ctx, k) == NONE:
-                return failed(H)
+                return NONE
             use_device(H, 0)
         keep_gradient(H, ctx, k)
-    return new_bool(1 if c[B_INPUTS] == 0 or node[N_MARKS] & BELOW != 0 else 0)
+    return 1 if c[B_INPUTS] == 0 or node[N_MARKS] & BELOW != 0 else 0
 
 
 def send(self, args, n):
@@ -409,28 +439,114 @@ def send(self, args, n):
     H = capsule_pointer(self, 0)
     a = words(args)
     ctx = as_int(a[0])
-    c = words(ctx)
+    if not all_fit(H, ctx, at(a, 1), n - 1):
+        return failed(H)
+    met(ctx)
+    if not given(H, ctx, at(a, 1), n - 1):
+        context_free(H, ctx)
+        return failed(H)
+    return finish(H, ctx)
+
+
+@jit
+def all_fit(H, ctx, a, n):
+    """Whether the ``n`` gradients at ``a`` fit the stopped row's inputs; a fault names one that does not."""
     r = stopped_node(ctx)[N_ROW]
-    count = min(n - 1, row_at(H, r)[NIN])
     nothing = words(H)[H_NONE]
-    for i in range(count):
-        if a[1 + i] != nothing and wants(H, row_at(H, r), i):
-            g = tensor_row(H, a[1 + i])
+    for i in range(min(n, row_at(H, r)[NIN])):
+        if a[i] != nothing and wants(H, row_at(H, r), i):
+            g = tensor_row(H, a[i])
             if g == NONE or not fits(H, g, input_at(row_at(H, r), i)):
                 fault(H, X_GIVE, i, 0, 0)
-                return failed(H)
+                return False
+    return True
+
+
+@jit
+def given(H, ctx, a, n):
+    """Give the stopped row's inputs the gradients at ``a``, which fit; False after a fault."""
+    c = words(ctx)
+    r = stopped_node(ctx)[N_ROW]
+    nothing = words(H)[H_NONE]
     relabel(H, ctx)
-    for i in range(count):
-        if a[1 + i] != nothing and wants(H, row_at(H, r), i):
-            s = gradient_of(H, tensor_row(H, a[1 + i]))
+    for i in range(min(n, row_at(H, r)[NIN])):
+        if a[i] != nothing and wants(H, row_at(H, r), i):
+            s = gradient_of(H, tensor_row(H, a[i]))
             j = input_at(row_at(H, r), i)
             if s != NONE:
                 follow(H, s)
             if s == NONE or give(H, ctx, j, s, 0) == NONE:
-                context_free(H, ctx)
                 no_memory(H)
-                return failed(H)
+                return False
     if c[B_RETAIN] == 0:
         free_saved(H, r)
     c[B_STATE] = DONE
-    return finish(H, ctx)
+    return True
+
+
+# ---------------------------------------------------------------- custom functions, called from here
+@jit
+def met(ctx):
+    """Python runs the pass now, without recording: from here on custom functions may be called directly."""
+    c = words(ctx)
+    if c[B_DIRECT] == ALLOWED:
+        c[B_DIRECT] = READY
+
+
+@jit
+def called(H, ctx):
+    """Call the custom function whose row the pass has reached, and give its gradients to its inputs.
+
+    False: that is not so simple, and the pass stops as it would have; or, with a Python error set, the
+    call has failed.
+    """
+    c = words(ctx)
+    node = stopped_node(ctx)
+    r = node[N_ROW]
+    if row_at(H, r)[FLAGS] & F_DIRECT == 0 or node[N_GRAD] == NONE:
+        return False
+    if elsewhere(store(H, node[N_GRAD])[S_DATA]) != 0:
+        return False
+    use_device(H, 0)
+    wanted = settled(H, ctx)
+    if wanted == NONE:
+        failed(H)
+        return False
+    if wanted == 0:
+        c[B_STATE] = DONE
+        return True
+    g = gradient_row(H, r, node[N_GRAD], node[N_UNIFORM])
+    obj = failed(H) if g == NONE else wrap(H, g)
+    if obj == 0:
+        return False
+    held = row_at(H, r)[HELD]
+    incref(held)
+    found = call_with(H, ctx, words(H)[H_DIRECT], held, obj, new_bool(c[B_RETAIN]))
+    if found != 0 and not all_fit(H, ctx, at(words(found), TUPLE_ITEMS), tuple_size(found)):
+        # In shapes that are to be summed, say.
+        found = call_with(H, ctx, words(H)[H_FITTED], held, new_node(H, r), found)
+    decref(held)
+    if found == 0:
+        return False
+    ok = given(H, ctx, at(words(found), TUPLE_ITEMS), tuple_size(found))
+    decref(found)
+    if not ok:
+        failed(H)
+    return ok
+
+
+@jit
+def call_with(H, ctx, name, held, a, b):
+    """``held.name(a, b)``: a new reference, or 0.  The references to ``a`` and ``b`` are taken over."""
+    args = at(words(ctx), B_CALL)
+    args[0] = held
+    args[1] = a
+    args[2] = b
+    found = 0
+    if a != 0 and b != 0:
+        found = call_method(name, ctx + B_CALL * 8, 3, 0)
+    if a != 0:
+        decref(a)
+    if b != 0:
+        decref(b)
+    return found

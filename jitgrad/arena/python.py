@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from jitgrad.arena.columns import (
     H_BOOL_TYPE,
+    H_CONTEXT,
     H_DESTRUCTOR,
     H_DETAIL,
     H_DEVICE,
     H_FAULT,
-    H_FAULT_DEVICE,
     H_FAULT_TYPE,
     H_FLOAT_TYPE,
     H_INT_TYPE,
@@ -58,14 +58,20 @@ from jitgrad.kernels.lowlevel import (
     capsule_set_pointer,
     decref,
     error_occurred,
-    error_set_none,
+    error_set_object,
     generic_alloc,
     incref,
     is_subtype,
     jit,
+    new_int,
     thread_ident,
+    tuple_new,
+    tuple_set,
     words,
 )
+
+#: Arguments of the exception: code, three numbers, the pass that waits to be resumed, the device.
+FAULT_WORDS = 6
 
 
 @jit
@@ -81,11 +87,25 @@ def fault(H, code, a, b, c):
 
 @jit
 def failed(H):
-    """Raise what `fault` staged: the value to return from an entry."""
-    words(H)[H_FAULT_DEVICE] = words(H)[H_DEVICE]
-    flush(H)
+    """Raise what `fault` staged, as the exception's arguments: the value to return from an entry.
+
+    They leave the header at once, which the next call, of another thread say, uses again.
+    """
+    h = words(H)
+    told = 0
     if error_occurred() == 0:
-        error_set_none(words(H)[H_FAULT_TYPE])
+        told = tuple_new(FAULT_WORDS)
+        if told != 0:
+            for i in range(4):
+                tuple_set(told, i, new_int(h[H_FAULT + i]))
+            tuple_set(told, 4, new_int(h[H_CONTEXT]))
+            tuple_set(told, 5, new_int(h[H_DEVICE]))
+            h[H_CONTEXT] = 0
+    flush(H)
+    if told != 0:
+        if error_occurred() == 0:
+            error_set_object(h[H_FAULT_TYPE], told)
+        decref(told)
     return 0
 
 

@@ -112,6 +112,35 @@ class FunctionContext(Held):
         """Whether backward gets zeros (True, the default) or None for outputs that nothing depends on."""
         self._materialize = bool(value)
 
+    def direct(self, gradient: Tensor, retain: bool) -> tuple[Any, ...]:
+        """`run` of a function with one output and no hook, called by the pass itself."""
+        found = self._function.backward(self, gradient)
+        if not isinstance(found, tuple):
+            found = (found,)
+        if len(found) != len(self.needs_input_grad):
+            found = self._counted(found)
+        if not retain and self._saved:
+            self._saved, self._freed = (), True
+        return found
+
+    def fitted(self, node: Any, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What `direct` has returned, in the shapes and dtypes of the inputs."""
+        from jitgrad.autograd import stops
+
+        return tuple(stops.fitted(node, gradients))
+
+    def _counted(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Gradients without those of nothing at the end; RuntimeError if they are not as many as inputs."""
+        n = len(self.needs_input_grad)
+        if len(found) > n and all(g is None for g in found[n:]):
+            found = found[:n]
+        if len(found) != n:
+            raise RuntimeError(
+                f"function {type(self).__name__} returned an incorrect number of gradients (expected"
+                f" {n}, got {len(found)})"
+            )
+        return found
+
     def run(self, gradients: Sequence[Any], retain: bool, node: Any) -> Sequence[Any]:
         """Call the user's backward: the gradients of the outputs in, those of the Tensor inputs out.
 
@@ -134,16 +163,7 @@ class FunctionContext(Held):
         finally:
             # It holds the row, and the row this context.
             self._node = None
-        if not isinstance(found, tuple):
-            found = (found,)
-        n = len(self.needs_input_grad)
-        if len(found) > n and all(g is None for g in found[n:]):
-            found = found[:n]
-        if len(found) != n:
-            raise RuntimeError(
-                f"function {type(self).__name__} returned an incorrect number of gradients (expected"
-                f" {n}, got {len(found)})"
-            )
+        found = self._counted(found if isinstance(found, tuple) else (found,))
         if self.after:
             for hook in list(self.after.values()):
                 changed = hook(found, tuple(gradients))
@@ -239,11 +259,12 @@ class Function:
             bound = inspect.signature(cls.forward).bind(*given, **kwargs)
             args = bound.args[len(given) - len(args) :]
         ctx = cls._context()
-        recording = grad_mode()
-        needs = tuple([is_tensor(a) and a.requires_grad for a in args])
-        ctx.needs_input_grad = needs
-        set_grad_mode(False)
         try:
+            recording, needs = entry.begin(*args)
+        except Fault:
+            recording, needs = call(entry.begin, *args)
+        try:
+            ctx.needs_input_grad = needs
             if cls._own_context:
                 made = cls.forward(ctx, *args)
             else:
@@ -254,7 +275,7 @@ class Function:
                 entry.bump(x)
             saved = ctx._saved
             if saved:
-                ctx._versions = [-1 if x is None else entry.version(x) for x in saved]
+                ctx._versions = entry.versions(*saved)
             if not recording or True not in needs:
                 return made
             if is_tensor(made) and _plain(ctx, made, args):
@@ -275,12 +296,13 @@ def _plain(ctx: FunctionContext, output: Tensor, args: tuple[Any, ...]) -> bool:
         if x is output:
             return False
     try:
-        return entry.function_call(_FUNCTION, col.F_PYTHON, _OUTPUT, ctx, output, *args)
+        return entry.function_call(_FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
     except Fault:
-        return call(entry.function_call, _FUNCTION, col.F_PYTHON, _OUTPUT, ctx, output, *args)
+        return call(entry.function_call, _FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
 
 
 _FUNCTION, _OUTPUT = FUNCTION.number, OUTPUT.number
+_FLAGS = col.F_PYTHON | col.F_DIRECT
 
 
 def _shape_and_dtype(node: Any) -> tuple[Any, Any]:
@@ -403,8 +425,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(ctx: Any, *gradients: Any) -> Any:
         from jitgrad.tensor import Tensor
 
-        recording = grad_mode()
-        set_grad_mode(False)
+        recording = set_grad_mode(False)
         try:
             found = backward(ctx, *gradients)
         finally:

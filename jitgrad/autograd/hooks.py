@@ -124,8 +124,12 @@ def held_by(node: Any, flag: int = col.F_PYTHON) -> Held:
     held = entry.held(node)
     if held is None:
         held = Held()
-    if not entry.node_word(node, col.FLAGS) & col.F_PYTHON:
+    flags = entry.node_word(node, col.FLAGS)
+    if not flags & col.F_PYTHON:
         entry.hold(node, held, flag, 1)
+    elif flags & col.F_DIRECT and flag:
+        # A custom function: from now on something else acts at its row.
+        entry.hold(node, held, col.F_DIRECT, 0)
     return held
 
 

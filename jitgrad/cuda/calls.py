@@ -37,8 +37,8 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
         while True:
             try:
                 return entry.on_device(address, *args)
-            except Fault:
-                mend(args)
+            except Fault as fault:
+                mend(fault.args, args)
     finally:
         commands.launch()
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import Fault, entry
 from jitgrad.kernels import loss_formulas
 from jitgrad.kernels.loss_formulas import Formulas
 from jitgrad.ops import record
@@ -268,9 +268,10 @@ def binary_cross_entropy(
             raise RuntimeError(f"Found dtype {other.dtype.letter} but expected {dtype.letter}")
     try:
         return _record(BCE, inputs, how, extras=0 if weight is None else 1)
-    except RuntimeError:
-        if int(header[col.H_FAULT]) == col.X_SLOW:
-            name = "target" if header[col.H_DETAIL] else "input"
+    except RuntimeError as error:
+        fault = error.__context__
+        if isinstance(fault, Fault) and fault.args[0] == col.X_SLOW:
+            name = "target" if fault.args[1] else "input"
             raise RuntimeError(f"all elements of {name} should be between 0 and 1") from None
         raise
 

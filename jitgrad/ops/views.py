@@ -8,7 +8,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, call, entry, header
+from jitgrad.arena.engine import Fault, call, entry
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text
@@ -101,8 +101,8 @@ def _wrong_sizes(sizes: tuple[int, ...], numel: int) -> RuntimeError:
 def _try_view(x: Tensor, sizes: tuple[int, ...]) -> Tensor | None:
     try:
         return entry.view(VIEW.number, x, *sizes)
-    except Fault:
-        if int(header[col.H_FAULT]) == col.X_SHAPE:
+    except Fault as fault:
+        if fault.args[0] == col.X_SHAPE:
             return None
         return record.view(VIEW, x, *sizes)
 

@@ -9,8 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry, header
+from jitgrad.arena.engine import Fault, entry
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.autograd.hooks import RemovableHandle
 from jitgrad.optim.rules import not_a_tensor, type_name
@@ -281,8 +280,8 @@ class Optimizer:
                 params = params if type(params) is list else list(params)
                 try:
                     entry.clear_grads(params)
-                except Fault:
-                    raise not_a_tensor(params[int(header[col.H_DETAIL])]) from None
+                except Fault as fault:
+                    raise not_a_tensor(params[fault.args[1]]) from None
                 continue
             for p in params:
                 if p.grad is not None:

@@ -16,7 +16,7 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, entry, header
+from jitgrad.arena.engine import Fault, entry
 from jitgrad.kernels import formula
 
 Numbers = tuple[float, ...]
@@ -136,9 +136,8 @@ class Rule:
             try:
                 entry.update(*arguments)
                 return
-            except Fault:
-                code = int(header[col.H_FAULT])
-                a, b = (int(w) for w in header[col.H_DETAIL : col.H_DETAIL + 2])
+            except Fault as fault:
+                code, a, b, *_ = fault.args
                 if code == col.X_RULE:
                     self.load(a)
                 elif code == col.X_STATE:
@@ -146,4 +145,4 @@ class Rule:
                 elif code == col.X_TYPE:
                     raise not_a_tensor(params[a]) from None
                 else:
-                    engine.mend(arguments)
+                    engine.mend(fault.args, arguments)
