@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.bench import by_hand as hand
-from jitgrad.bench import models
+from jitgrad.bench import models, own
 from jitgrad.bench.case import Case, Goal, random
 from jitgrad.bench.operations import logsumexp
 from jitgrad.bench.programs import Array, ByHand, Program, loop
@@ -129,6 +129,7 @@ def all_workloads() -> Iterator[Case]:
             by_hand=hand.rosenbrock,
         )
     yield from models.all_models()
+    yield from own.all_own()
 
 
 WORKLOADS = {case.name: case for case in all_workloads()}

@@ -11,6 +11,7 @@ from jitgrad.arena import engine
 from jitgrad.custom import derivative, source
 from jitgrad.kernels.formula import FormulaError
 from jitgrad.ops import elementwise
+from jitgrad.ops.operands import tensor_class
 from jitgrad.ops.pointwise import pointwise as add_row
 from jitgrad.ops.table import BY_NAME, OPERANDS
 
@@ -47,6 +48,8 @@ class PointwiseOp:
             rule="float",
         )
         engine.add_op(self._op)
+        self._count, self._number = len(self._names), self._op.number
+        self._tensor = tensor_class()
 
     def _derived(self) -> tuple[str | None, ...]:
         return tuple(derivative.gradient(self._forward, o) for o in self._names.values())
@@ -90,6 +93,12 @@ class PointwiseOp:
         RuntimeError
             If shapes do not broadcast.
         """
+        if len(operands) == self._count and type(operands[0]) is self._tensor:
+            # The usual case, without a look at the others: the entry looks at them all.
+            try:
+                return engine.entry.pointwise(self._number, *operands)
+            except engine.Fault:
+                return elementwise.record(self._op, *operands)
         if len(operands) != len(self._names):
             raise TypeError(
                 f"{self.__name__}() takes {len(self._names)} operands ({', '.join(self._names)}),"

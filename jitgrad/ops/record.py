@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.arena.columns import DTYPE
 from jitgrad.arena.engine import Fault, call, entry
 from jitgrad.dtypes import dtype as DType  # noqa: N812 - "dtype" is an argument's name here
 from jitgrad.ops.table import Op
@@ -110,7 +111,7 @@ def explicit(
     ``dtype`` is the result's, ``key`` the one that the kernel is compiled for; both default to the first
     input's.
     """
-    code = inputs[0].dtype.code
+    code = entry.word(inputs[0], DTYPE)
     arguments = (
         op.number,
         code if key is None else key.code,

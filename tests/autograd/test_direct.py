@@ -1,4 +1,4 @@
-"""Custom functions that a backward pass calls itself, without stopping for Python; threads at the same time."""
+"""Custom functions that a backward pass calls itself, without a stop; threads at the same time."""
 
 from __future__ import annotations
 
