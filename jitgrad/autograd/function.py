@@ -292,13 +292,17 @@ def _plain(ctx: FunctionContext, output: Tensor, args: tuple[Any, ...]) -> bool:
     """Record the usual function in one call: one output, of which nothing is special."""
     if ctx._dirty or ctx._plain or watching.watchers():
         return False
-    for x in ctx._saved:
-        if x is output:
-            return False
     try:
-        return entry.function_call(_FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
+        done = entry.function_call(_FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
     except Fault:
-        return call(entry.function_call, _FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
+        done = call(entry.function_call, _FUNCTION, _FLAGS, _OUTPUT, ctx, output, *args)
+    if done:
+        for i, x in enumerate(ctx._saved):
+            if x is output:
+                # Kept as the same memory without history: see `_recorded`.
+                ctx._outputs_saved = {**ctx._outputs_saved, i: 0}
+                ctx._saved = (*ctx._saved[:i], output.detach(), *ctx._saved[i + 1 :])
+    return done
 
 
 _FUNCTION, _OUTPUT = FUNCTION.number, OUTPUT.number
