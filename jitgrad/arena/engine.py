@@ -24,7 +24,6 @@ from jitgrad.kernels import cache, companion, loader
 from jitgrad.ops.table import KERNEL, OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
 
-
 FaultWords = tuple[int, int, int, int, int, int]
 
 
