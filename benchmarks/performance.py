@@ -154,7 +154,7 @@ def machine(results: Path) -> str:
 
 SECTIONS = {
     "small": Section(f"jitgrad bench --workloads A1,A2,A5_1k,A5_100k --vs {ALL}", times),
-    "perceptrons": Section(f"jitgrad bench --workloads B1,B2,B3 --vs {ALL}", times),
+    "perceptrons": Section(f"jitgrad bench --workloads B1,B2,B3 --budget 4 --vs {ALL}", times),
     "ops": Section(f"jitgrad bench --workloads 'C_*,D_layer_norm' --vs {ALL}", times),
     "models": Section(
         f"jitgrad bench --workloads '{MODELS},D_conv_*,D_batch_norm' --vs torch,torch.compile",
