@@ -80,10 +80,12 @@ _METHODS = {
         "index_select index_add index_copy index_fill index_add_ index_copy_ index_fill_ take"
         " masked_select nonzero argwhere repeat_interleave"
     ).split(),
-    indexing: "index_put index_put_".split(),
+    indexing: "index_put index_put_ put put_".split(),
     inplace: "addmm_ cumsum_ tril_ triu_ heaviside_ float_power_ fill_diagonal_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
-    random: "multinomial uniform_ normal_ bernoulli_ exponential_ random_".split(),
+    random: (
+        "multinomial uniform_ normal_ bernoulli_ exponential_ random_ geometric_ cauchy_ log_normal_"
+    ).split(),
     activations: "hardshrink prelu".split(),
 }
 

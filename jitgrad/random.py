@@ -362,6 +362,51 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
     return _fill(self, _source(generator).exponential(1 / lambd, tuple(self.shape)))
 
 
+def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Fill with the number of trials up to the first success, each of probability ``p``.
+
+    Raises
+    ------
+    RuntimeError
+        If ``p`` is not between 0 and 1.
+    """
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return _fill(self, _source(generator).geometric(p, tuple(self.shape)))
+
+
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with Cauchy-distributed numbers around ``median``, of scale ``sigma``.
+
+    Raises
+    ------
+    RuntimeError
+        If the scale is not positive, or the tensor not floating point.
+    """
+    _float(self.dtype, "cauchy")
+    if sigma <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    return _fill(self, _source(generator).standard_cauchy(tuple(self.shape)) * sigma + median)
+
+
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers whose logarithm is normal, of that mean and deviation.
+
+    Raises
+    ------
+    RuntimeError
+        If the deviation is not positive, or the tensor not floating point.
+    """
+    _float(self.dtype, "log_normal")
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    return _fill(self, _source(generator).lognormal(mean, std, tuple(self.shape)))
+
+
 def random_(
     self: Tensor,
     from_: int = 0,

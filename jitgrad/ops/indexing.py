@@ -23,7 +23,7 @@ from jitgrad.ops.gathering import (
     scatter_add_,
     take_along_dim,
 )
-from jitgrad.ops.operands import copy_into, is_tensor, number_like
+from jitgrad.ops.operands import copy_into, in_place, is_tensor, number_like
 from jitgrad.ops.picking import (
     argwhere,
     embedding,
@@ -356,3 +356,42 @@ def index_put_(
     """`index_put` in place; returns ``input``."""
     _put(input, _given(input, indices), values, accumulate)
     return input
+
+
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """``input`` with the elements of ``source`` where ``index`` points among all its elements.
+
+    Parameters
+    ----------
+    input : Tensor
+    index : Tensor
+        int64; positions as in the flattened ``input``, negative ones from its end.
+    source : Tensor
+        As many elements as ``index``, in the dtype of ``input``.
+    accumulate : bool
+        Add them instead.
+
+    Raises
+    ------
+    RuntimeError
+        If the numbers of elements or the dtypes differ.
+    IndexError
+        If a position is out of range.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> x = jitgrad.zeros(2, 2)
+    >>> jitgrad.put(x, jitgrad.tensor([1, -1]), jitgrad.tensor([5.0, 7.0])).tolist()
+    [[0.0, 5.0], [0.0, 7.0]]
+    """
+    if index.numel() != source.numel():
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got"
+            f" source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+        )
+    flat = index_put(input.reshape(-1), (index.reshape(-1),), source.reshape(-1), accumulate)
+    return flat.reshape(input.shape)
+
+
+put_ = in_place(put)
