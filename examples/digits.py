@@ -36,6 +36,7 @@ Ints = NDArray[np.int64]
 Report = Callable[[int, float], None]
 Backend = Literal["jitgrad", "torch"]
 Dtype = Literal["float32", "float64"]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Settings:
     lr: float = 0.15
     momentum: float = 0.9
     seed: int = 0
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True)
@@ -132,22 +134,23 @@ def train(
     dtype = getattr(torch, settings.dtype)
     rng = np.random.default_rng(settings.seed)
     start = initial_weights(settings.hidden, data.train_x.shape[1], rng)
-    params = [torch.tensor(w, dtype=dtype, requires_grad=True) for w in start]
+    on = settings.device
+    params = [torch.tensor(w, dtype=dtype, device=on, requires_grad=True) for w in start]
     optimizer = torch.optim.SGD(params, lr=settings.lr, momentum=settings.momentum)
     losses: list[float] = []
     seconds: list[float] = []
     for epoch in range(1, settings.epochs + 1):
         done = len(losses)
         for rows in batches(len(data.train_y), settings.batch, rng):
-            x = torch.tensor(data.train_x[rows], dtype=dtype)
-            y = torch.tensor(data.train_y[rows])
+            x = torch.tensor(data.train_x[rows], dtype=dtype, device=on)
+            y = torch.tensor(data.train_y[rows], device=on)
             begin = time.perf_counter()
             losses.append(step(torch, params, optimizer, x, y))
             seconds.append(time.perf_counter() - begin)
         if report is not None:
             report(epoch, statistics.fmean(losses[done:]))
     with torch.no_grad():
-        scores = forward(torch, params, torch.tensor(data.test_x, dtype=dtype))
+        scores = forward(torch, params, torch.tensor(data.test_x, dtype=dtype, device=on))
         predicted = np.array(torch.argmax(scores, dim=1).tolist(), dtype=np.int64)
     return Result(losses, seconds, predicted, float(np.mean(predicted == data.test_y)))
 
@@ -237,6 +240,8 @@ def main(
     lr: Annotated[float, typer.Option(help="Learning rate.")] = Settings.lr,
     momentum: Annotated[float, typer.Option(help="Momentum.")] = Settings.momentum,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = Settings.seed,
+    device: Annotated[Device, typer.Option(help="Where to train; cuda is the GPU.")] = "cpu",
+    images: Annotated[int | None, typer.Option(min=1, help="Train on so many images only.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; the library's own.")] = None,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("digits.png"),
     losses: Annotated[Path | None, typer.Option(help="JSON file for every step's loss.")] = None,
@@ -250,8 +255,10 @@ def main(
         data = load_digits()
     except ModuleNotFoundError as error:
         give_up(f"This example needs scikit-learn and matplotlib ({error}): {HINT}")
+    if images is not None:
+        data = Digits(data.train_x[:images], data.train_y[:images], data.test_x, data.test_y)
     torch = load_backend(backend, threads)
-    settings = Settings(dtype, epochs, batch, hidden, lr, momentum, seed)
+    settings = Settings(dtype, epochs, batch, hidden, lr, momentum, seed, device)
     if quiet:
         result = train(torch, data, settings)
     else:

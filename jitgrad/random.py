@@ -189,11 +189,13 @@ def randperm(
 
 def rand_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """`rand` in the shape and dtype of another tensor."""
+    kwargs.setdefault("device", input.device)
     return rand(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
 
 
 def randn_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """`randn` in the shape and dtype of another tensor."""
+    kwargs.setdefault("device", input.device)
     return randn(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
 
 
@@ -202,6 +204,7 @@ def randint_like(input: Tensor, low: int, high: Any = None, **kwargs: Any) -> Te
     if high is None:
         low, high = 0, low
     kwargs.setdefault("dtype", input.dtype)
+    kwargs.setdefault("device", input.device)
     return randint(low, high, tuple(input.shape), **kwargs)
 
 

@@ -335,6 +335,10 @@ class Tensor:
             raise RuntimeError(
                 f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
             )
+        if value.is_cuda != self.is_cuda:
+            raise RuntimeError(
+                f"assigned grad has data located on a different device: {value.device} for {self.device}"
+            )
         if value.shape != self.shape:
             raise RuntimeError(
                 f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
@@ -459,7 +463,11 @@ class Tensor:
         """The memory as an array; that of bfloat16 holds its bits."""
         if self.is_cuda:
             frame = sys._getframe(1)
-            while frame.f_code.co_name.startswith(("_", "<")) and frame.f_back is not None:
+            # The function that the user called: not its helpers, nor those of all ops.
+            while frame.f_back is not None and (
+                frame.f_code.co_name.startswith(("_", "<"))
+                or frame.f_globals["__name__"] == "jitgrad.ops.operands"
+            ):
                 frame = frame.f_back
             raise errors.no_cuda_kernel(frame.f_code.co_name)
         return np.asarray(_Memory(self))

@@ -51,6 +51,7 @@ from jitgrad.arena.inplace import copy_into, overlaps_itself
 from jitgrad.arena.python import (
     failed,
     fault,
+    here,
     no_memory,
     none,
     owner_of,
@@ -257,6 +258,8 @@ def adopt(self, args, n):
     w = tensor_row(H, a[1])
     if r == NONE or w == NONE:
         fault(H, X_TYPE, 1, 0, 0)
+        return failed(H)
+    if not here(H, r, 0) or not here(H, w, 1):
         return failed(H)
     p = row_at(H, r)
     q = row_at(H, w)

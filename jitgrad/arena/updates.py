@@ -15,6 +15,7 @@ from jitgrad.arena.columns import (
     F_CONTIGUOUS,
     FLAGS,
     GRAD,
+    H_DEVICE,
     H_LIST,
     H_NONE,
     H_PARALLEL,
@@ -50,6 +51,7 @@ from jitgrad.arena.columns import (
     U_VALUES,
     U_VALUES_MAX,
     U_WRITES,
+    X_DEVICE,
     X_FIT,
     X_INTERNAL,
     X_OVERLAP,
@@ -57,6 +59,8 @@ from jitgrad.arena.columns import (
     X_STATE,
     X_TYPE,
 )
+from jitgrad.arena.command_words import UPDATE
+from jitgrad.arena.devices import plan_command, use_device
 from jitgrad.arena.driver import (
     block_copy,
     collapse,
@@ -69,7 +73,7 @@ from jitgrad.arena.driver import (
 from jitgrad.arena.inplace import overlaps_itself
 from jitgrad.arena.python import failed, fault, no_memory, none, tensor_row
 from jitgrad.arena.recorder import parallel_ready
-from jitgrad.arena.rows import data_of, drop, itemsize, list_room, row_at
+from jitgrad.arena.rows import data_of, device_of, drop, itemsize, list_room, row_at
 from jitgrad.arena.shapes import has_shape
 from jitgrad.arena.storage import store
 from jitgrad.dtypes import FIRST_HALF
@@ -129,11 +133,15 @@ def update(self, args, n):
     tensors = as_int(a[A_TENSORS])
     if error_occurred() != 0:
         return 0
-    count = gather(H, args, tensors)
+    # Comparing keys can run Python, which is no part of a call for the GPU.
+    device = words(H)[H_DEVICE]
+    use_device(H, 0)
+    count = gather(H, args, tensors, device)
     if count == NONE:
         return failed(H)
     keys = tuple_size(a[A_KEYS])
     width = 2 + keys
+    use_device(H, device)
     for i in range(count):
         rows = words(words(H)[H_LIST] + i * width * 8)
         loop = as_int(a[A_LOOP64 if row_at(H, rows[0])[DTYPE] == FLOAT64 else A_LOOP32])
@@ -142,7 +150,7 @@ def update(self, args, n):
 
 
 @jit
-def gather(H, args, tensors):
+def gather(H, args, tensors, device):
     """Put the rows of each parameter that has a gradient into the list; how many, or NONE after a fault."""
     a = words(args)
     h = words(H)
@@ -163,7 +171,7 @@ def gather(H, args, tensors):
         if obj == 0:
             return NONE
         incref(obj)
-        found = gather_one(H, args, tensors, i, obj, count * width)
+        found = gather_one(H, args, tensors, i, obj, count * width, device)
         decref(obj)
         if found == NONE:
             return NONE
@@ -178,7 +186,7 @@ def gather(H, args, tensors):
 
 
 @jit
-def gather_one(H, args, tensors, i, obj, place):
+def gather_one(H, args, tensors, i, obj, place, device):
     """Put the rows of parameter i into the list: 1, 0 if it has no gradient, NONE after a fault."""
     a = words(args)
     r = tensor_row(H, obj)
@@ -189,6 +197,8 @@ def gather_one(H, args, tensors, i, obj, place):
         return 0
     words(words(H)[H_LIST])[place] = r
     words(words(H)[H_LIST])[place + 1] = g
+    if device_of(H, r) != device or device_of(H, g) != device:
+        return fault(H, X_DEVICE, i, 0, 0)
     if not fits(H, r, g, i, NONE):
         return NONE
     double = row_at(H, r)[DTYPE] == FLOAT64
@@ -209,13 +219,13 @@ def gather_one(H, args, tensors, i, obj, place):
     if state == 0:
         return fault(H, X_STATE, i, 0, 0)
     incref(state)
-    done = gather_state(H, args, tensors, i, r, state, place + 2)
+    done = gather_state(H, args, tensors, i, r, state, place + 2, device)
     decref(state)
     return done
 
 
 @jit
-def gather_state(H, args, tensors, i, r, state, place):
+def gather_state(H, args, tensors, i, r, state, place, device):
     """Put the rows of the state of parameter i, row ``r``, into the list: 1, or NONE after a fault."""
     keys = words(args)[A_KEYS]
     for k in range(tuple_size(keys)):
@@ -228,6 +238,9 @@ def gather_state(H, args, tensors, i, r, state, place):
         if s == NONE:
             return fault(H, X_FIT, i, k, 1)
         words(words(H)[H_LIST])[place + k] = s
+        # What is one number of a parameter stays on the CPU, as in PyTorch.
+        if device_of(H, s) != (device if k < tensors else 0):
+            return fault(H, X_DEVICE, i, k, 0)
         if k < tensors:
             if not fits(H, r, s, i, k):
                 return NONE
@@ -290,6 +303,12 @@ def update_one(H, rows, tensors, scalars, prepare, loop):
     h = words(H)
     if words(H + H_PLAN * 8)[P_FLAT] == 0:
         collapse(H)
+    if h[H_DEVICE] != 0:
+        to = plan_command(H, UPDATE, U_VALUES_MAX)
+        if to != 0:
+            for k in range(U_VALUES_MAX):
+                words(to)[k] = u[U_VALUES + k]
+        return
     if n >= h[H_PARALLEL_FROM] and h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
         split(H, n, u[U_CHUNK])
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.arena import engine
 from jitgrad.arena.engine import Fault, entry, entry_addresses, mend
 from jitgrad.cuda import commands, kernels, transfers
 from jitgrad.ops.table import OPS
@@ -28,6 +29,13 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
     name = function.__name__
     if name == "item":
         return entry.item(transfers.to_cpu(args[0].detach()))
+    if name == "pointwise_" and OPS[args[0]].name == "copy":
+        # The one op that takes an operand of another device.
+        _, target, source = args
+        if hasattr(source, "device"):
+            args = (args[0], target, source.to(target.device))
+        if not transfers.on_gpu(target):
+            return engine.call(function, *args)
     if name == "explicit":
         # Before anybody wonders on which device what the function made besides has to be.
         kernels.number_of(OPS[args[0]], args[1], 0)
@@ -39,6 +47,14 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
                 return entry.on_device(address, *args)
             except Fault as fault:
                 mend(fault.args, args)
+    finally:
+        commands.launch()
+
+
+def update(*arguments: Any) -> None:
+    """`entry.update` for parameters on the GPU; raises Fault as that does."""
+    try:
+        entry.on_device(entry_addresses["update"], *arguments)
     finally:
         commands.launch()
 

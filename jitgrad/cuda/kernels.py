@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jitgrad.arena.columns import OB_FORMULA, SAVED_OUT
-from jitgrad.cuda import memory, reductions
+from jitgrad.cuda import memory, products, reductions
 from jitgrad.cuda.pointwise import Operand, Pointwise
 from jitgrad.cuda.target import DTYPES, FLOAT32
 from jitgrad.dtypes import ALL
@@ -61,9 +61,14 @@ def number_of(op: Op, dtype: int, which: int) -> int:
         found = _find(op, dtype, which)
         if found is None:
             raise no_cuda_kernel(f"{op.name}_{ALL[dtype].name}" if _known(op) else op.name)
-        _launchers.append(found)
-        _numbers[key] = len(_launchers)
+        _numbers[key] = add(found)
     return _numbers[key]
+
+
+def add(launcher: Any) -> int:
+    """The number of a new kernel."""
+    _launchers.append(launcher)
+    return len(_launchers)
 
 
 def _known(op: Op) -> bool:
@@ -72,7 +77,7 @@ def _known(op: Op) -> bool:
 
 
 def _find(op: Op, dtype: int, which: int) -> Any:
-    if ALL[dtype] not in DTYPES:
+    if ALL[dtype] not in DTYPES or (op.result >= 0 and ALL[op.result] not in DTYPES):
         return None
     if op.family == POINTWISE:
         return pointwise(op, dtype, which)
@@ -80,7 +85,7 @@ def _find(op: Op, dtype: int, which: int) -> Any:
         if which and op.bits & OB_FORMULA:
             return lanes_formula(op, dtype)
         return reductions.find(op, dtype, which)
-    return None
+    return None if which else products.find(op, dtype)
 
 
 def pointwise(op: Op, dtype: int, which: int) -> Pointwise:

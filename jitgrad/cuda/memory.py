@@ -92,6 +92,13 @@ def width() -> int:
     return 4 if target.SIMULATED else 256
 
 
+def tile() -> int:
+    """The side of a tile of a product, and of the block that computes it."""
+    if _found:
+        return int(_found[0].TILE)
+    return 2 if target.SIMULATED else 16
+
+
 def scratch(nbytes: int, place: int = 0) -> int:
     """The address of memory for what one launch leaves for the next; ``place`` tells several apart."""
     buffer = _scratch.get(place)

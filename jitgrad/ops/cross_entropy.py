@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import Fault, entry
+from jitgrad.creation import arange, is_on_gpu
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
@@ -141,6 +142,8 @@ def _nll_loss(
                 f"expected scalar type {input.dtype.letter} but found {weight.dtype.letter}"
             )
         inputs.append(weight.detach())
+    if is_on_gpu(input):
+        return _nll_composed(input, target, weight, ignore_index, how)
     op = NLL if len(x) <= 2 else NLL_PLACES
     shape = () if how or len(x) == 1 else t
     try:
@@ -148,6 +151,26 @@ def _nll_loss(
     except IndexError as error:
         wrong = str(error).split()[1]
         raise IndexError(f"Target {wrong} is out of bounds.") from None
+
+
+def _nll_composed(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: int
+) -> Tensor:
+    """`nll_loss` as pointwise ops and sums, for the GPU: a target that is no class gives NaN there."""
+    shape = entry.shape(input)
+    d = 0 if len(shape) == 1 else 1
+    target = target.reshape([*shape[:d], 1, *shape[d + 1 :]])
+    ignored = target == ignore_index
+    classes = _along(arange(shape[d], device=input.device), d, len(shape))
+    share = (classes == target).to(input.dtype)
+    if weight is not None:
+        share = share * _along(weight.detach(), d, len(shape))
+    outside = ((target < 0) | (target >= shape[d])) & ~ignored
+    share = share.masked_fill(ignored, 0.0).masked_fill(outside, float("nan"))
+    losses = -(input * share).sum(d)
+    if how == _REDUCTIONS["none"]:
+        return losses
+    return losses.sum() / share.sum() if how == MEAN else losses.sum()
 
 
 def _check_sizes(x: tuple[int, ...], t: tuple[int, ...]) -> None:

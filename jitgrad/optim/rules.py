@@ -110,6 +110,15 @@ class Rule:
         self._loops[-1] = prepare
         self._loops[dtype] = loop
 
+    def _gpu_loops(self) -> dict[int, int]:
+        """What updates parameters on the GPU; a rule's part for each parameter is the CPU's."""
+        from jitgrad.cuda import updates
+
+        if -1 not in self._loops:
+            self.load(dtypes.float32.code)
+        loops = {d.code: updates.number_of(self, d.code) for d in (dtypes.float32, dtypes.float64)}
+        return {**loops, -1: self._loops[-1]}
+
     def __call__(self, params: list[Any], state: dict[Any, Any], numbers: Numbers) -> None:
         """Update all parameters of a list that have a gradient, in one jitted call.
 
@@ -120,7 +129,7 @@ class Rule:
         RuntimeError
             If a gradient or a state does not fit its parameter.
         """
-        loops = self._loops
+        loops, update = self._loops, entry.update
         while True:
             arguments = (
                 loops.get(-1, 0),
@@ -134,12 +143,16 @@ class Rule:
                 *numbers,
             )
             try:
-                entry.update(*arguments)
+                update(*arguments)
                 return
             except Fault as fault:
                 code, a, b, *_ = fault.args
                 if code == col.X_RULE:
                     self.load(a)
+                elif code == col.X_DEVICE and loops is self._loops:
+                    from jitgrad.cuda import calls
+
+                    loops, update = self._gpu_loops(), calls.update
                 elif code == col.X_STATE:
                     raise MissingState(a, self.keys[b]) from None
                 elif code == col.X_TYPE:

@@ -32,7 +32,7 @@ def _check(p: float) -> None:
 
 def _dropped(input: Tensor, p: float, shape: Sequence[int], inplace: bool) -> Tensor:
     """Each entry of a shape that broadcasts is dropped with probability ``p``, the rest scaled."""
-    uniform = rand(tuple(shape), dtype=input.dtype)
+    uniform = rand(tuple(shape), dtype=input.dtype, device=input.device)
     return (record_ if inplace else record)(DROPOUT, input, uniform, 1.0 - p)
 
 
@@ -147,7 +147,7 @@ def _alpha(input: Tensor, p: float, training: bool, shape: Sequence[int], inplac
         return input
     if p == 1.0:
         return input.mul_(0) if inplace else input * 0
-    keep = (rand(tuple(shape), dtype=input.dtype) < 1.0 - p).to(input.dtype)
+    keep = (rand(tuple(shape), dtype=input.dtype, device=input.device) < 1.0 - p).to(input.dtype)
     a = 1.0 / math.sqrt((SELU_LIMIT * SELU_LIMIT * p + 1) * (1 - p))
     shift = (keep - 1) * (SELU_LIMIT * a) + SELU_LIMIT * a * p
     scale = keep * a

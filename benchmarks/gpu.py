@@ -1,0 +1,114 @@
+"""Measure the kernels on a GPU: ``python -m benchmarks.gpu``.  Has not run on one yet.
+
+Checks each op's value and gradient against the CPU's, then prints its time and how many bytes a second it
+moves (or multiplications it does) beside the device's peak, and beside PyTorch and CuPy where they are
+installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import jitgrad
+
+#: Name, function of (namespace, tensors), operands of n elements, bytes an element moved (float32).
+CASES: tuple[tuple[str, Callable[..., Any], int, int], ...] = (
+    ("x * z", lambda t, x, z: x * z, 2, 12),
+    ("exp", lambda t, x: t.exp(x), 1, 8),
+    ("tanh", lambda t, x: t.tanh(x), 1, 8),
+    ("relu", lambda t, x: t.relu(x), 1, 8),
+    ("sum", lambda t, x: x.sum(), 1, 4),
+    ("sum of rows", lambda t, x: x.reshape(-1, 1024).sum(1), 1, 4),
+    ("sum of columns", lambda t, x: x.reshape(1024, -1).sum(0), 1, 4),
+    ("softmax", lambda t, x: t.softmax(x.reshape(-1, 1024), 1), 1, 8),
+)
+
+
+def seconds(work: Callable[[], Any], synchronize: Callable[[], Any], rounds: int) -> float:
+    """The shortest time of a call, launch and all."""
+    work()
+    synchronize()
+    best = float("inf")
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        for _ in range(10):
+            work()
+        synchronize()
+        best = min(best, (time.perf_counter() - begin) / 10)
+    return best
+
+
+def check(function: Callable[..., Any], arrays: list[Any]) -> None:
+    """Fail unless value and gradients are the CPU's."""
+    found = []
+    for device in ("cuda", "cpu"):
+        xs = [jitgrad.tensor(a[:4096], device=device, requires_grad=True) for a in arrays]
+        y = function(jitgrad, *xs)
+        y.sum().backward()
+        found.append([y.detach().cpu().numpy(), *(x.grad.cpu().numpy() for x in xs)])
+    for mine, cpu in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, cpu, rtol=1e-4, atol=1e-5)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--elements", type=int, default=1 << 26)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--peak", type=float, default=0.0, help="the device's GB/s, to compare with"
+    )
+    chosen = parser.parse_args()
+    print(jitgrad.cuda.get_device_name())
+    rng = np.random.default_rng(0)
+    for name, function, operands, moved in CASES:
+        arrays = [rng.uniform(-1, 1, chosen.elements).astype(np.float32) for _ in range(operands)]
+        check(function, arrays)
+        mine = [jitgrad.tensor(a, device="cuda") for a in arrays]
+        took = seconds(
+            lambda f=function, m=mine: f(jitgrad, *m), jitgrad.cuda.synchronize, chosen.rounds
+        )
+        speed = moved * chosen.elements / took / 1e9
+        share = f"  {speed / chosen.peak:.0%} of the peak" if chosen.peak else ""
+        print(
+            f"{name:16} {took * 1e6:9.1f} us  {speed:7.1f} GB/s{share}{peers(function, arrays, chosen)}"
+        )
+    for size in (1024, 4096):
+        a = jitgrad.tensor(rng.normal(size=(size, size)).astype(np.float32), device="cuda")
+        took = seconds(lambda a=a: a @ a, jitgrad.cuda.synchronize, chosen.rounds)
+        print(
+            f"{size} x {size} product  {took * 1e6:9.1f} us  {2 * size**3 / took / 1e9:7.1f} GFLOP/s"
+        )
+
+
+def peers(function: Callable[..., Any], arrays: list[Any], chosen: Any) -> str:
+    """The times of PyTorch and CuPy, where they are."""
+    said = ""
+    try:
+        torch = importlib.import_module("torch")
+        if torch.cuda.is_available():
+            xs = [torch.tensor(a, device="cuda") for a in arrays]
+            took = seconds(lambda: function(torch, *xs), torch.cuda.synchronize, chosen.rounds)
+            said += f"  torch {took * 1e6:.1f} us"
+    except ImportError:
+        pass
+    try:
+        cupy = importlib.import_module("cupy")
+        xs = [cupy.asarray(a) for a in arrays]
+        wait = cupy.cuda.Device().synchronize
+        took = seconds(lambda: function(cupy, *xs), wait, chosen.rounds)
+        said += f"  cupy {took * 1e6:.1f} us"
+    except (ImportError, AttributeError):
+        # CuPy has no relu or softmax.
+        pass
+    return said
+
+
+if __name__ == "__main__":
+    main()

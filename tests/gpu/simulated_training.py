@@ -1,0 +1,201 @@
+"""Run in a process of its own, as `simulated`: devices, modules, optimisers, errors, an example."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad
+from jitgrad import nn
+
+sys.setswitchinterval(0.001)
+
+
+def test_devices() -> None:
+    assert jitgrad.cuda.is_available()
+    assert jitgrad.cuda.device_count() == 1
+    assert jitgrad.cuda.get_device_name() == "numba.cuda simulator"
+    x = jitgrad.zeros(2, 3, device="cuda")
+    assert x.is_cuda
+    assert x.device == jitgrad.device("cuda:0")
+    assert x.cuda() is x
+    assert x.cpu().device == jitgrad.device("cpu")
+    assert "device='cuda:0'" in repr(x)
+    assert x.tolist() == [[0.0] * 3] * 2
+    assert x.T.sum().item() == 0.0
+    assert copy.deepcopy(x).is_cuda
+    assert pickle.loads(pickle.dumps(x)).is_cuda
+    with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
+        x.numpy()
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        x.to("cuda:1")
+    with pytest.raises(NotImplementedError, match="'cat' has no CUDA kernel"):
+        jitgrad.cat([x, x])
+    with pytest.raises(NotImplementedError, match="has no CUDA kernel"):
+        x.sort()
+
+
+def test_memory_is_counted_and_given_back() -> None:
+    before = jitgrad.cuda.memory_allocated()
+    x = jitgrad.ones(1000, device="cuda")
+    assert jitgrad.cuda.memory_allocated() - before >= 4000
+    del x
+    assert jitgrad.cuda.memory_allocated() == before
+    jitgrad.cuda.empty_cache()
+    assert jitgrad.ones(1000, device="cuda").sum().item() == 1000
+
+
+def test_gradients_cross_devices() -> None:
+    x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    y = (x.cuda() * 3).cpu() * x
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [6.0, 12.0])
+    assert not x.grad.is_cuda
+
+
+def test_create_graph() -> None:
+    x = jitgrad.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    (g,) = jitgrad.autograd.grad((x**3).sum(), x, create_graph=True)
+    (h,) = jitgrad.autograd.grad(g.sum(), x)
+    assert h.is_cuda
+    np.testing.assert_allclose(h.cpu().numpy(), [6.0, 12.0], rtol=1e-6)
+
+
+def test_hooks_and_retained_gradients() -> None:
+    x = jitgrad.ones(3, device="cuda", requires_grad=True)
+    y = x * 2
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    (y * jitgrad.tensor([1.0, 2.0, 3.0], device="cuda")).sum().backward()
+    assert y.grad.tolist() == [10.0, 20.0, 30.0]
+    assert x.grad.tolist() == [20.0, 40.0, 60.0]
+
+
+def test_changes_in_place() -> None:
+    x = jitgrad.ones(2, 3, device="cuda")
+    x[:, 1] += 5
+    x.mul_(2)
+    assert x.tolist() == [[2.0, 12.0, 2.0]] * 2
+    w = jitgrad.ones(3, device="cuda", requires_grad=True)
+    y = w * 2
+    y[0] = 7
+    y.sum().backward()
+    assert w.grad.tolist() == [0.0, 2.0, 2.0]
+
+
+def test_two_devices() -> None:
+    gpu, cpu = jitgrad.ones(2, device="cuda"), jitgrad.ones(2)
+    with pytest.raises(RuntimeError, match="at least two devices, cuda:0 and cpu!"):
+        gpu + cpu
+    with pytest.raises(RuntimeError, match="at least two devices, cpu and cuda:0!"):
+        cpu.add_(gpu)
+    with pytest.raises(RuntimeError, match="different device"):
+        gpu.requires_grad_().grad = cpu
+    with pytest.raises(RuntimeError, match="same device"):
+        (gpu * 2).backward(cpu)
+    # A tensor of the CPU without dims counts as a number, as in PyTorch.
+    assert (gpu * jitgrad.tensor(3.0)).tolist() == [3.0, 3.0]
+
+
+def test_copies_between_devices_in_place() -> None:
+    gpu, cpu = jitgrad.zeros(2, device="cuda"), jitgrad.tensor([1.0, 2.0])
+    assert gpu.copy_(cpu).tolist() == [1.0, 2.0]
+    assert cpu.zero_().copy_(gpu * 2).tolist() == [2.0, 4.0]
+    dropped = jitgrad.nn.functional.dropout(jitgrad.ones(50, device="cuda"))
+    assert set(dropped.tolist()) == {0.0, 2.0}
+
+
+def test_custom_pointwise_ops_have_a_kernel() -> None:
+    cube = jitgrad.custom.pointwise(lambda x: x * x * x)
+    x = jitgrad.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    y = cube(x)
+    y.sum().backward()
+    assert y.tolist() == [1.0, 8.0]
+    assert x.grad.tolist() == [3.0, 12.0]
+
+
+SHAPES = ((), (1,), (7,), (9, 3), (2, 0), (3, 1, 5))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=shape)
+    for function in (lambda x: x.exp().sum(), lambda x: (x * 2 + 1).tanh().mean()):
+        found = []
+        for device in ("cuda", "cpu"):
+            x = jitgrad.tensor(data, device=device, requires_grad=True)
+            y = function(x)
+            y.backward()
+            found.append((y.item(), x.grad.cpu().numpy()))
+        np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12)
+        np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [63, 64, 65, 200])
+def test_a_long_lane_is_summed_in_parts(n: int) -> None:
+    data = np.random.default_rng(n).normal(size=(2, n))
+    x = jitgrad.tensor(data, device="cuda")
+    np.testing.assert_allclose(x.sum().item(), data.sum(), rtol=1e-12)
+    np.testing.assert_allclose(x.sum(1).tolist(), data.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(x.T.amax(0).tolist(), data.max(1))
+    assert x.argmax(1).tolist() == data.argmax(1).tolist()
+    assert x.sum().item() == x.sum().item()
+
+
+OPTIMISERS: dict[str, Any] = {
+    "SGD": lambda p: jitgrad.optim.SGD(p, lr=0.1, momentum=0.9),
+    "AdamW": lambda p: jitgrad.optim.AdamW(p, lr=0.01),
+    "RMSprop": lambda p: jitgrad.optim.RMSprop(p, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimisers(name: str) -> None:
+    found = []
+    for device in ("cuda", "cpu"):
+        w = jitgrad.tensor([[1.0, -2.0, 3.0]], device=device, requires_grad=True)
+        optimiser = OPTIMISERS[name]([w])
+        for _ in range(3):
+            optimiser.zero_grad()
+            (w * w).sum().backward()
+            optimiser.step()
+        found.append(w.detach().cpu().numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_a_module_moves() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    x = jitgrad.randn(4, 3)
+    expected = model(x).detach().numpy()
+    assert model.to("cuda")[0].weight.is_cuda
+    found = model(x.cuda())
+    np.testing.assert_allclose(found.detach().cpu().numpy(), expected, rtol=1e-6)
+    found.sum().backward()
+    assert model[0].weight.grad.is_cuda
+    assert not model.cpu()[0].weight.grad.is_cuda
+
+
+def test_digits_trains_as_on_the_cpu() -> None:
+    pytest.importorskip("sklearn")
+    path = Path(__file__).parents[2] / "examples" / "digits.py"
+    spec = importlib.util.spec_from_file_location("digits", path)
+    assert spec is not None
+    assert spec.loader is not None
+    digits = importlib.util.module_from_spec(spec)
+    sys.modules["digits"] = digits
+    spec.loader.exec_module(digits)
+    data = digits.load_digits()
+    part = digits.Digits(data.train_x[:6], data.train_y[:6], data.test_x[:4], data.test_y[:4])
+    losses = []
+    for device in ("cuda", "cpu"):
+        settings = digits.Settings(epochs=2, batch=3, hidden=5, device=device)
+        losses.append(digits.train(jitgrad, part, settings).losses)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
