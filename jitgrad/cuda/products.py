@@ -71,7 +71,8 @@ class Product:
         space["A"] = CASTS[dtype if dtype >= dtypes.FIRST_FLOAT else INT64]
         number = FLOAT64
         p = Pointer(dtype)
-        signature: tuple[Argument, ...] = (*[INT64] * 5, *(p, *[INT64] * 3) * 3, p, number, number)
+        operand: list[Argument] = [p, INT64, INT64, INT64]
+        signature: tuple[Argument, ...] = (*[INT64] * 5, *operand * 3, p, number, number)
         name = f"product_{dtypes.ALL[dtype].name}"
         self.kernel = Kernel(name, made(_SOURCE, "kernel", space), signature)
 
