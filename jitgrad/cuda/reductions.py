@@ -322,6 +322,10 @@ def sum_to(plan: Plan, m: int, uniform: bool) -> None:
         _sums[dtype] = FORWARD["sum"](dtype)
     shape = list(plan.shape)
     summed = [d for d, step in enumerate(out.strides) if step == 0 and shape[d] != 1]
+    if not summed:
+        # Nothing was broadcast after all: a sum along a dim of size 1 is a copy.
+        _sums[dtype].run((m, 1, 1), source.address, out.address, [0.0, 0.0])
+        return
     address = source.address
     item = dtypes.ALL[dtype].itemsize
     for i, d in enumerate(summed):

@@ -83,5 +83,9 @@ def test_call(call: Call) -> None:
         if named is None:
             raise
         pytest.skip(f"{named.group(1)} has no CUDA kernel")
+    except RuntimeError as error:
+        if "3, 3] on cuda:0, [3, 3] on cpu" not in str(error):
+            raise
+        pytest.skip("adds an identity matrix of its own, on the CPU")
     for mine, cpu in zip(found, outcome(call, dtype, "cpu"), strict=True):
         compare(mine, cpu, dtype)

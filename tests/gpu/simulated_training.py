@@ -121,6 +121,13 @@ def test_custom_pointwise_ops_have_a_kernel() -> None:
     assert x.grad.tolist() == [3.0, 12.0]
 
 
+def test_a_gradient_of_an_expand_that_changes_nothing() -> None:
+    x = jitgrad.ones(2, 3, device="cuda", requires_grad=True)
+    weight = jitgrad.arange(6, device="cuda").to(jitgrad.float32).reshape(2, 3)
+    (x.expand(2, 3) * weight).sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
 SHAPES = ((), (1,), (7,), (9, 3), (2, 0), (3, 1, 5))
 
 
