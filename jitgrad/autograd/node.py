@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
 from jitgrad.ops.record import NAMED
-from jitgrad.ops.table import BY_NAME, OPS, OUTPUT, Op
+from jitgrad.ops.table import BY_NAME, LANES, OPS, OUTPUT, Op
 from jitgrad.ops.views import COPY_SLICES
 
 if TYPE_CHECKING:
@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 
 
 #: A digit at the end of any other name says which of several variants of an op it is.
-_NAMED_WITH_2 = ("Log2", "Exp2", "Atan2", "Logaddexp2")
+_ENDING_IN_DIGITS = ("Log2", "Log10", "Expm1", "Exp2", "Atan2", "Logaddexp2")
+
+
+#: Ops of which PyTorch has two: which operand tells, the node where it is a number, and where a Tensor.
+_BY_OPERAND = {
+    "lerp": (2, "Lerp", "Lerp1"),
+    "remainder": (1, "Remainder", "Remainder1"),
+    "fmod": (1, "Fmod", "Fmod1"),
+    "div_floor": (1, "Div3", "Div2"),
+    "div_trunc": (1, "Div3", "Div2"),
+    "pow_tensor": (0, "Pow2", "Pow1"),
+    "xlogy": (0, "Xlogy1", "Xlogy"),
+    "copysign": (1, "Copysign1", "Copysign"),
+    "masked_fill": (2, "MaskedFill", "MaskedFill1"),
+    "clamp_min": (1, "ClampMin", "ClampMin1"),
+    "clamp_max": (1, "ClampMax", "ClampMax1"),
+}
 
 
 def name_of(op: Op) -> str:
@@ -27,7 +43,7 @@ def name_of(op: Op) -> str:
 
 
 def _backward(node: str) -> str:
-    if node[-1].isdigit() and node not in _NAMED_WITH_2:
+    if node[-1].isdigit() and node not in _ENDING_IN_DIGITS:
         return f"{node[:-1]}Backward{node[-1]}"
     return f"{node}Backward0"
 
@@ -106,7 +122,24 @@ class Node:
 
         return register_on_node(self._capsule, "before", hook)
 
+    def _readers(self) -> dict[str, Callable[[Any], Any]]:
+        """The readers of what it saved, by PyTorch's names."""
+        if entry.held(self._capsule) is not None and hasattr(entry.held(self._capsule), "run"):
+            return {}
+        from jitgrad.autograd import saved
+
+        op = OPS[entry.node_word(self._capsule, col.OP)]
+        named = bool(entry.node_word(self._capsule, col.ATTR + col.A_KEEP) & NAMED)
+        return saved.readers(op, op.family == LANES and named)
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *(f"_saved_{name}" for name in self._readers())]
+
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_saved_"):
+            reader = self._readers().get(name.removeprefix("_saved_"))
+            if reader is not None:
+                return reader(self._capsule)
         # A custom function's node shows its context, as in PyTorch, where the two are one.
         if not name.startswith("__"):
             held = entry.held(object.__getattribute__(self, "_capsule"))
@@ -132,6 +165,11 @@ def _name(capsule: Any) -> str:
         return "FillBackward2" if entry.node_word(capsule, col.ATTR + 1) else "ZeroBackward0"
     if op.number == col.LEAF:
         return op.node
+    by_operand = _BY_OPERAND.get(op.name)
+    if by_operand is not None:
+        i, of_number, of_tensor = by_operand
+        number = entry.node_word(capsule, col.INPUT + i) == col.NONE
+        return _backward(of_number if number else of_tensor)
     if op.dims_node and entry.node_word(capsule, col.ATTR + col.A_KEEP) & NAMED:
         return _backward(op.dims_node)
     return name_of(op)
