@@ -211,7 +211,8 @@ class Function:
         super().__init_subclass__(**kwargs)
         # Named as PyTorch names the node.
         cls._own_context = cls.setup_context is Function.setup_context
-        cls._context = type(f"{cls.__name__}Backward", (FunctionContext,), {"_function": cls})
+        name = cls.__dict__.get("_node_name", f"{cls.__name__}Backward")
+        cls._context = type(name, (FunctionContext,), {"_function": cls})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
+from jitgrad.ops import names
 from jitgrad.ops.record import NAMED
 from jitgrad.ops.table import BY_NAME, LANES, OPS, OUTPUT, Op
 from jitgrad.ops.views import COPY_SLICES
@@ -126,9 +127,13 @@ class Node:
         """The readers of what it saved, by PyTorch's names."""
         if entry.held(self._capsule) is not None and hasattr(entry.held(self._capsule), "run"):
             return {}
+        if names.of_row(entry.node_word(self._capsule, col.FLAGS)):
+            return {}
         from jitgrad.autograd import saved
 
         op = OPS[entry.node_word(self._capsule, col.OP)]
+        if op.name == "linear" and entry.node_word(self._capsule, col.NDIM) != 2:
+            return {}  # called a view
         named = bool(entry.node_word(self._capsule, col.ATTR + col.A_KEEP) & NAMED)
         return saved.readers(op, op.family == LANES and named)
 
@@ -159,12 +164,17 @@ def _name(capsule: Any) -> str:
     held = entry.held(capsule)
     if held is not None and hasattr(type(held), "run"):
         return type(held).__name__
+    given = names.of_row(entry.node_word(capsule, col.FLAGS))
+    if given:
+        return given
     op = OPS[entry.node_word(capsule, col.OP)]
     if op is COPY and entry.node_word(capsule, col.INPUT + 1) == col.NONE:
         # One op here, three there: filling with a number is copying it.
         return "FillBackward2" if entry.node_word(capsule, col.ATTR + 1) else "ZeroBackward0"
     if op.number == col.LEAF:
         return op.node
+    if op.name == "linear":
+        return _linear(entry.node_word(capsule, col.NDIM), entry.node_word(capsule, col.NIN) == 3)
     by_operand = _BY_OPERAND.get(op.name)
     if by_operand is not None:
         i, of_number, of_tensor = by_operand
@@ -173,6 +183,13 @@ def _name(capsule: Any) -> str:
     if op.dims_node and entry.node_word(capsule, col.ATTR + col.A_KEEP) & NAMED:
         return _backward(op.dims_node)
     return name_of(op)
+
+
+def _linear(ndim: int, bias: bool) -> str:
+    """One op here; PyTorch has one for matrices and views them for more dims or fewer."""
+    if ndim == 2:
+        return "AddmmBackward0" if bias else "MmBackward0"
+    return "ViewBackward0" if bias else "UnsafeViewBackward0" if ndim > 2 else "SqueezeBackward4"
 
 
 def of_capsule(capsule: Any) -> Node:
@@ -194,12 +211,16 @@ def of_capsule(capsule: Any) -> Node:
 def _producer(capsule: Any) -> tuple[Node, int]:
     """The node that computed a row, and which of its outputs the row is."""
     # A cast that promotion inserted, say, is no op of the user's: PyTorch has no node there.
-    while entry.node_word(capsule, col.FLAGS) & col.F_IMPLICIT:
+    while _implicit(entry.node_word(capsule, col.FLAGS)):
         capsule = entry.node_input(capsule, 0)
     number = entry.node_word(capsule, col.OUTNR)
     if entry.node_word(capsule, col.OP) == OUTPUT.number:
         capsule = entry.node_input(capsule, 0)
     return of_capsule(capsule), number
+
+
+def _implicit(flags: int) -> bool:
+    return bool(flags & col.F_IMPLICIT) and not names.of_row(flags)
 
 
 def _edges(capsule: Any) -> list[tuple[Node | None, int]]:

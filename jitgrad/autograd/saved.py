@@ -20,7 +20,8 @@ from jitgrad.ops.table import KERNEL, LANES, OPS, POINTWISE, VIEW, Op
 _OPERANDS = ("self", "other", "third", "fourth")
 
 #: Op -> names of its operands ("-": not shown), then ";" and the other values: a name that `_READ` knows, a
-#: constant ("alpha=1"), an attribute ("dim@0": the first, "eps@2f": the third, a float), or "-result": not shown.
+#: constant ("alpha=1"), an attribute ("dim@0": the first, "eps@2f": the third, a float), or "-result": it is
+#: not shown.
 _NAMES = {
     "add": "; alpha=1",
     "add_scaled": "- - alpha",
@@ -30,7 +31,7 @@ _NAMES = {
     "cube": "; exponent=3",
     "pow_half": "- ; exponent=0.5",
     "pow_inverse": "; exponent=-1",
-    "pow": "self exponent",
+    "pow": "self exponent ; -result",
     "pow_tensor": "self exponent",
     "lerp": "self end weight",
     "addcmul": "- tensor1 tensor2 value",
@@ -45,6 +46,7 @@ _NAMES = {
     "masked_fill": "- mask -",
     "logit": "self eps",
     "elu": "self alpha ; scale=1 input_scale=1",
+    "selu": "; alpha=1.6732632423543772 scale=1.0507009873554805 input_scale=1",
     "celu": "self alpha",
     "gelu": "; approximate=none",
     "gelu_tanh": "; approximate=tanh",
@@ -56,6 +58,14 @@ _NAMES = {
     "hardshrink": "self lambd",
     "threshold": "self threshold -",
     "logsigmoid": "self",
+    "rrelu": "self -",
+    "glu": "- -",
+    "max_pool1d": "- - -",
+    "max_pool2d": "- result1 -",
+    "max_pool3d": "- result1 -",
+    "remap": "- -",
+    "unmap": "- -",
+    "band": "- - -",
     "mm": "self mat2 ; self_sym_sizes mat2_sym_sizes",
     "bmm": "self mat2",
     "mv": "self vec",
@@ -100,7 +110,7 @@ _NAMES = {
     "binary_cross_entropy": "self target weight",
     "binary_cross_entropy_with_logits": "self target weight pos_weight",
     "convolution": "input weight -",
-    "native_layer_norm": "input - weight bias ; eps@2f",
+    "native_layer_norm": "input - weight bias",
     "native_batch_norm": "input - weight - ; eps@2f",
     "native_group_norm": "input - weight - ; eps@2f",
     "view": "; self_sym_sizes",

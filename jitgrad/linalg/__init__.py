@@ -8,6 +8,7 @@ from jitgrad.linalg.norms import matrix_norm, norm, vector_norm
 from jitgrad.linalg.solving import det, inv, lstsq, matrix_rank, pinv, slogdet, solve
 from jitgrad.ops.contractions import cross as _cross
 from jitgrad.ops.contractions import matrix_power, multi_dot
+from jitgrad.ops.names import named
 from jitgrad.ops.products import matmul
 from jitgrad.tensor import Tensor
 
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@named("LinalgCrossBackward0")
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The vector product along a dim of size 3."""
     return _cross(input, other, dim)

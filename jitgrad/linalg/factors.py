@@ -55,6 +55,8 @@ def _mirrored(x: Tensor) -> Tensor:
 class LinalgCholesky(Function):
     """The lower triangular factor."""
 
+    _node_name = "LinalgCholeskyExBackward0"
+
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
         try:
@@ -78,6 +80,8 @@ class LinalgCholesky(Function):
 class LinalgQr(Function):
     """The reduced factors of matrices with no more columns than rows."""
 
+    _node_name = "LinalgQrBackward0"
+
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Any:
         q, r = (made(part, a) for part in np.linalg.qr(a._array()))
@@ -93,6 +97,8 @@ class LinalgQr(Function):
 
 class LinalgSvd(Function):
     """The singular values and as many vectors."""
+
+    _node_name = "LinalgSvdBackward0"
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Any:
@@ -118,6 +124,8 @@ class LinalgSvd(Function):
 
 class LinalgEigh(Function):
     """The eigenvalues and eigenvectors of symmetric matrices."""
+
+    _node_name = "LinalgEighBackward0"
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, uplo: Any) -> Any:

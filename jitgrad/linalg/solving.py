@@ -37,6 +37,8 @@ class LeastSquares(NamedTuple):
 class LinalgInv(Function):
     """The inverse."""
 
+    _node_name = "LinalgInvExBackward0"
+
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
         try:
@@ -58,6 +60,8 @@ class LinalgInv(Function):
 class LinalgSolve(Function):
     """The solution of ``a @ x = b``, matrices in batches of one shape."""
 
+    _node_name = "LinalgSolveExBackward0"
+
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         try:
@@ -78,6 +82,8 @@ class LinalgSolve(Function):
 
 class LinalgDet(Function):
     """The determinant."""
+
+    _node_name = "LinalgDetBackward0"
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
@@ -106,6 +112,8 @@ def _cofactors(a: Any) -> Any:
 class LinalgSlogdet(Function):
     """The sign and the logarithm of the determinant."""
 
+    _node_name = "LinalgSlogdetBackward0"
+
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Any:
         sign, log = (made(part, a) for part in np.linalg.slogdet(a._array()))
@@ -121,6 +129,8 @@ class LinalgSlogdet(Function):
 
 class LinalgPinv(Function):
     """The pseudo-inverse; its gradient supposes that the rank stays as it is."""
+
+    _node_name = "LinalgPinvBackward0"
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, rcond: float) -> Tensor:

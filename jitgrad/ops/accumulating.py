@@ -11,6 +11,7 @@ from jitgrad import dtypes
 from jitgrad.ops.arithmetic import where
 from jitgrad.ops.elementwise import FUNCTIONS
 from jitgrad.ops.joining import cat
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place
 from jitgrad.ops.reductions import Dims, mean, norm, std, var
 from jitgrad.ops.reductions import sum as sum_over
@@ -33,6 +34,7 @@ def _scan(combine: Callable[[Tensor, Tensor], Tensor], x: Tensor, d: int) -> Ten
     return x
 
 
+@named("CumprodBackward0")
 def cumprod(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Tensor:
     """Running product along a dim; integers in int64.  Its gradient is right at zeros.
 
@@ -54,6 +56,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Te
     return _scan(lambda a, b: a * b, input, d)
 
 
+@named("LogcumsumexpBackward0")
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """``log(cumsum(exp(x)))`` along a dim, without overflow.
 
@@ -101,6 +104,7 @@ def diff(
 
 
 # ---------------------------------------------------------------- sums
+@named("NansumBackward0")
 def nansum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: dtypes.dtype | None = None
 ) -> Tensor:
@@ -138,17 +142,20 @@ def _with_mean(name: str, spread: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return spread(*args, **kwargs), mean(input, over, keepdim)
 
 
+@named("VarMeanBackward0")
 def var_mean(input: Tensor, *args: Any, **kwargs: Any) -> Any:
     """`var`, with its arguments, and `mean`."""
     return _with_mean("var_mean", var, (input, *args), kwargs)
 
 
+@named("StdMeanBackward0")
 def std_mean(input: Tensor, *args: Any, **kwargs: Any) -> Any:
     """`std`, with its arguments, and `mean`."""
     return _with_mean("std_mean", std, (input, *args), kwargs)
 
 
 # ---------------------------------------------------------------- norms
+@named("RenormBackward0")
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Slices along a dim scaled down to a ``p``-norm of ``maxnorm`` where theirs is larger."""
     if p <= 0:

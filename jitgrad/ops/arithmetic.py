@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.ops.elementwise import NUMBERS, as_operand, need_one_tensor, need_tensor, record
+from jitgrad.ops.names import name
 from jitgrad.ops.table import BY_NAME, Op
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     scale = 10.0 ** abs(decimals)
     scaled = input * scale if decimals > 0 else input / scale
     rounded = record(BY_NAME["round"], scaled)
-    return rounded / scale if decimals > 0 else rounded * scale
+    return name(rounded / scale if decimals > 0 else rounded * scale, "RoundBackward1")
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:

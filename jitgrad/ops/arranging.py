@@ -11,6 +11,7 @@ import numpy as np
 
 from jitgrad.errors import sizes
 from jitgrad.ops.joining import cat, flip, stack
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.picking import index_select
 from jitgrad.ops.sorting import tensor_of
@@ -93,6 +94,7 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     return hstack([x if x.ndim > 1 else x.reshape(x.numel(), 1) for x in found])
 
 
+@named("BlockDiagBackward0")
 def block_diag(*tensors: Any) -> Tensor:
     """A matrix of zeros with matrices (or vectors, as rows) along its diagonal."""
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
@@ -167,6 +169,7 @@ def flipud(input: Tensor) -> Tensor:
     return flip(input, 0)
 
 
+@named("Rot90Backward0")
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by ``k`` quarters in the plane of two dims, from the first to the second."""
     if len(dims) != 2:

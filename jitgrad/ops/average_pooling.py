@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.arena.engine import entry
 from jitgrad.ops import bands
 from jitgrad.ops.convolution import Sizes, spread_sizes
+from jitgrad.ops.names import named
 from jitgrad.ops.windows import adaptive_sizes, batched_shape, window_counts
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def avg_pool1d(
     return _average(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
+@named("AvgPool2DBackward0")
 def avg_pool2d(
     input: Tensor,
     kernel_size: Sizes,
@@ -98,6 +100,7 @@ def avg_pool2d(
     )
 
 
+@named("AvgPool3DBackward0")
 def avg_pool3d(
     input: Tensor,
     kernel_size: Sizes,
@@ -127,6 +130,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     return adaptive_average(1, input, output_size)
 
 
+@named("AdaptiveAvgPool2DBackward0")
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Averages of windows that cover the last two dims, ``output_size`` of them along each (None: all).
 
@@ -139,6 +143,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return adaptive_average(2, input, output_size)
 
 
+@named("AdaptiveAvgPool3DBackward0")
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Averages of windows that cover the last three dims; see `adaptive_avg_pool2d`."""
     return adaptive_average(3, input, output_size)

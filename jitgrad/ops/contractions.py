@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.errors import sizes
 from jitgrad.ops.einsum import tensordot
 from jitgrad.ops.joining import stack
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place
 from jitgrad.ops.products import bmm, broadcast_shapes, dot, matmul, mm, mv, outer
 from jitgrad.ops.reductions import norm
@@ -28,11 +29,13 @@ def _scaled_sum(input: Tensor, product: Tensor, beta: float, alpha: float) -> Te
     return (input if beta == 1 else input * beta) + product
 
 
+@named("AddmvBackward0")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * mat @ vec``."""
     return _scaled_sum(input, mv(mat, vec), beta, alpha)
 
 
+@named("AddrBackward0")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
     for k, vec in enumerate((vec1, vec2), 1):
@@ -41,6 +44,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: f
     return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
 
 
+@named("BaddbmmBackward0")
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -48,6 +52,7 @@ def baddbmm(
     return _scaled_sum(input, bmm(batch1, batch2), beta, alpha)
 
 
+@named("AddbmmBackward0")
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -76,6 +81,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([input.ndim - 1], [other.ndim - 1]))
 
 
+@named("UnsafeViewBackward0")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: ``other`` times each element of ``input``, in its place.
 
@@ -98,6 +104,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return x * y
 
 
+@named("LinalgCrossBackward0")
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product along a dim of size 3 (the first of that size unless told)."""
     if dim is None:
@@ -213,6 +220,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 
 # ---------------------------------------------------------------- distances
+@named("DistBackward0")
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The ``p``-norm of the difference."""
     return norm(input - other, p)

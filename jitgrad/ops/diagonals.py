@@ -8,6 +8,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.errors import sizes
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place, nonzero_positions
 from jitgrad.ops.picking import index_copy
 from jitgrad.ops.sorting import tensor_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 
+@named("TraceBackward0")
 def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal.
 
@@ -32,6 +34,7 @@ def trace(input: Tensor) -> Tensor:
     return input.diagonal().sum()
 
 
+@named("DiagEmbedBackward0")
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Matrices of zeros in two new dims, whose diagonals are the last dim of ``input``.
 
@@ -87,6 +90,7 @@ def _positions(input: Tensor) -> Tensor:
     return arange(input.numel()).reshape(input.shape)
 
 
+@named("DiagonalScatterBackward0")
 def diagonal_scatter(
     input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
@@ -94,11 +98,13 @@ def diagonal_scatter(
     return _replaced(input, diagonal(_positions(input), offset, dim1, dim2), src)
 
 
+@named("SelectScatterBackward0")
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of ``input`` with ``src`` at a position of a dim."""
     return _replaced(input, _positions(input).select(dim, index), src)
 
 
+@named("SliceScatterBackward0")
 def slice_scatter(
     input: Tensor,
     src: Tensor,
@@ -113,6 +119,7 @@ def slice_scatter(
     return _replaced(input, _positions(input)[where], src)
 
 
+@named("MaskedScatterBackward0")
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy of ``input`` with elements of ``source``, in order, where a bool mask is True.
 

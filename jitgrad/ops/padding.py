@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
+from jitgrad.ops.names import name
 from jitgrad.ops.recipe import Gradients, Step, recipe
 from jitgrad.ops.table import KERNEL, Op, register
 
@@ -110,6 +111,10 @@ _MODES = {
 }
 
 
+#: PyTorch's node, one for each number of dims, where it is not that of a constant.
+_NODES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
+
+
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
@@ -174,7 +179,10 @@ def pad(
         arguments.append((x[d], before, after))
     while len(arguments) > 1 and arguments[0][1] == arguments[0][2] == 0:
         del arguments[0]
-    return remapped(input, _MODES[mode], arguments, 0.0 if value is None else value)
+    found = remapped(input, _MODES[mode], arguments, 0.0 if value is None else value)
+    if mode in _NODES:
+        name(found, f"{_NODES[mode]}{n}DBackward0")
+    return found
 
 
 def _check_amounts(x: tuple[int, ...], d: int, before: int, after: int, mode: str) -> None:

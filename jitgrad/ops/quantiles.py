@@ -8,6 +8,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.ops.gathering import gather
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.reductions import amax, amin
 from jitgrad.ops.sorting import sort, tensor_of
@@ -26,6 +27,7 @@ class MinAndMax(NamedTuple):
     max: Tensor
 
 
+@named("AminmaxBackward0")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax:
     """The smallest and the largest element, of all or along a dim; equal ones share the gradient.
 

@@ -15,6 +15,8 @@ from jitgrad.errors import sizes
 from jitgrad.ops import bands
 from jitgrad.ops.average_pooling import adaptive_average
 from jitgrad.ops.convolution import Sizes, spread_sizes
+from jitgrad.ops.names import name as naming
+from jitgrad.ops.names import named
 from jitgrad.ops.padding import Ints, pad, remapped
 from jitgrad.ops.picking import index_add, index_select
 from jitgrad.ops.recipe import zeros
@@ -136,7 +138,8 @@ def interpolate(
     if mode.startswith("nearest"):
         exact = mode == "nearest-exact"
         pairs = zip(x[2:], out, factors, strict=True)
-        return remapped(input, _nearest, [(s, o, f, exact) for s, o, f in pairs])
+        found = remapped(input, _nearest, [(s, o, f, exact) for s, o, f in pairs])
+        return naming(found, f"UpsampleNearest{'Exact' * exact}{len(out)}DBackward0")
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"\"upsample_{mode}\" not implemented for '{input.dtype.letter}'")
     if mode == "area":
@@ -150,7 +153,8 @@ def interpolate(
         else:
             kind = bands.cubic if mode == "bicubic" else bands.linear
             each.append(kind(s, o, align, f, double))
-    return bands.along(input, each)
+    node = f"Upsample{mode.capitalize()}{len(out)}D{'Aa' * antialias}"
+    return naming(bands.along(input, each), f"{node}Backward0")
 
 
 def upsample(
@@ -310,6 +314,7 @@ def _pairs(function: str, **options: Sizes) -> list[tuple[int, ...]]:
     return [spread_sizes(value, 2, name, function) for name, value in options.items()]
 
 
+@named("Im2ColBackward0")
 def unfold(
     input: Tensor,
     kernel_size: Sizes,

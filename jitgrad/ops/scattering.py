@@ -9,6 +9,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place, int64_index
 from jitgrad.ops.picking import index_add, index_copy, index_fill
 from jitgrad.ops.sorting import elements, flat_positions, tensor_of
@@ -75,6 +76,7 @@ def _combined(
     return found.reshape(input.shape)
 
 
+@named("ScatterReduceBackward0")
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -129,6 +131,7 @@ def scatter_reduce(
     return _combined(input, positions, source, reduce, include_self)
 
 
+@named("IndexReduceBackward0")
 def index_reduce(
     input: Tensor,
     dim: int,

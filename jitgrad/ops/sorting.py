@@ -14,6 +14,7 @@ from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
+from jitgrad.ops.names import name as naming
 from jitgrad.ops.operands import index_op
 from jitgrad.ops.picking import index_recipe, masked_select
 from jitgrad.ops.recipe import recipe
@@ -241,7 +242,9 @@ def _median(
     same = a == found if found == found else a != a
     equal = masked_select(input, tensor_of(same.reshape(entry.shape(input))))
     # Equal elements share the gradient.
-    return equal.mean() if input.dtype.is_floating_point else equal[0]
+    if not input.dtype.is_floating_point:
+        return equal[0]
+    return naming(equal.mean(), "NanmedianBackward0" if skip_nan else "MedianBackward0")
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:

@@ -10,6 +10,7 @@ from scipy import special as scipy_special
 from jitgrad import dtypes
 from jitgrad.ops import arithmetic
 from jitgrad.ops.elementwise import record, record_
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place, is_tensor
 from jitgrad.ops.sorting import tensor_of
 from jitgrad.ops.table import BY_NAME
@@ -134,6 +135,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     return arithmetic.pow(base, power)
 
 
+@named("LdexpBackward0")
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """``input * 2 ** other``."""
     _need_tensor("ldexp", input)
@@ -213,6 +215,8 @@ def _functions() -> dict[str, Any]:
     from jitgrad.autograd.function import Function
 
     class Erfinv(Function):
+        _node_name = "ErfinvBackward0"
+
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             y = _scipy(scipy_special.erfinv, x)
@@ -225,6 +229,8 @@ def _functions() -> dict[str, Any]:
             return g * (y * y).exp() * 0.886226925452758
 
     class Lgamma(Function):
+        _node_name = "LgammaBackward0"
+
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             ctx.save_for_backward(x)
@@ -236,6 +242,8 @@ def _functions() -> dict[str, Any]:
             return g * digamma(x)
 
     class Digamma(Function):
+        _node_name = "DigammaBackward0"
+
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
             ctx.save_for_backward(x)
@@ -250,6 +258,8 @@ def _functions() -> dict[str, Any]:
             return g * polygamma(1, x)
 
     class Polygamma(Function):
+        _node_name = "PolygammaBackward0"
+
         @staticmethod
         def forward(ctx: Any, n: int, x: Tensor) -> Tensor:
             ctx.save_for_backward(x)
