@@ -246,6 +246,15 @@ for _dims in (1, 2, 3):
         ),
     )
 
+op(
+    "attention",
+    "xzu",
+    lambda T, q, k, v: T.nn.functional.scaled_dot_product_attention(
+        *(x[None, None] for x in (q, k, v))
+    ),
+    flops=lambda s: 4.0 * s**3,
+)
+
 # ---------------------------------------------------------------- along dims
 op("sum", "x", None, "sum")
 for _name in "mean prod amax amin argmax argmin var std".split():
