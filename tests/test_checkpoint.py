@@ -187,7 +187,7 @@ def test_places(tmp_path: Path) -> None:
         lambda storage, where: storage,
     ):
         assert jitgrad.load(path, map_location=place).tolist() == [1.0]
-    with pytest.raises(RuntimeError, match="cpu"):
+    with pytest.raises(RuntimeError, match=r"move what load returns with .to\('cuda'\)"):
         jitgrad.load(path, map_location="cuda")
     with pytest.raises(ValueError, match="pickle_module"):
         jitgrad.load(path, pickle_module=pickle)
@@ -339,7 +339,7 @@ def test_no_tensor_reaches_outside_its_memory(number: int) -> None:
         {"dict": [[1]]},
         {"dict": [[[1], 2]]},
         {"dtype": "object"},
-        {"device": "cuda"},
+        {"device": "nowhere"},
         {"bytes": "*"},
         {"complex": [1, 2, 3]},
         {},

@@ -102,7 +102,7 @@ def load(
     pickle.UnpicklingError
         If a PyTorch file asks for anything but tensors and plain containers; it names what.
     RuntimeError
-        If the file is damaged, cut short, or none of the known kinds.
+        If the file is damaged, cut short, or none of the known kinds, or ``map_location`` is not the CPU.
 
     Examples
     --------
@@ -126,7 +126,11 @@ def _check_location(where: Any) -> None:
     if where is None or callable(where):
         return
     for one in where.values() if isinstance(where, dict) else [where]:
-        device(one)
+        if device(one).type != "cpu":
+            raise RuntimeError(
+                f"map_location {one}: files are read into the memory of the cpu; move what load returns"
+                f" with .to('{one}')"
+            )
 
 
 def _load(file: Any, name: str) -> Any:
