@@ -209,7 +209,7 @@ entry_addresses: dict[str, int] = {}
 
 
 #: The modules of the core's parts: compiled side by side, they take about as long as each other.
-_PARTS = (("entries", "driver"), ("sharing", "passes", "noderefs", "updates", "additions"))
+_PARTS = (("entries", "driver", "sharing", "updates"), ("passes", "noderefs", "additions"))
 
 
 def _members(part: int) -> tuple[list[str], list[tuple[str, int, int]]]:
