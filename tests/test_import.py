@@ -11,6 +11,7 @@ import pytest
 # Numba is needed only to compile, the others only by extras, benchmarks and the command line.
 LATER = {
     "numba",
+    "scipy",
     "rich",
     "typer",
     "matplotlib",
