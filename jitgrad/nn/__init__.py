@@ -42,6 +42,7 @@ from jitgrad.nn.padding import *
 from jitgrad.nn.parameter import Buffer, Parameter
 from jitgrad.nn.parameter_containers import *
 from jitgrad.nn.pooling import *
+from jitgrad.nn.projected_losses import *
 from jitgrad.nn.resampling import *
 from jitgrad.nn.rnn import *
 from jitgrad.nn.transformer import *

@@ -26,6 +26,7 @@ from jitgrad.ops.losses import (
     nll_loss,
     smooth_l1_loss,
 )
+from jitgrad.ops.products import linear
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -40,6 +41,7 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
@@ -49,6 +51,76 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]
+
+
+def need_no_options(options: None) -> None:
+    """Refuse what would have PyTorch compute `linear_cross_entropy` in chunks."""
+    if options is not None:
+        raise NotImplementedError(
+            "linear_cross_entropy: options (chunks) are not supported; pass None"
+        )
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: None = None,
+) -> Tensor:
+    """`cross_entropy` of scores that a linear layer computes.
+
+    Parameters
+    ----------
+    input : Tensor
+        (N, K) or (K).
+    linear_weight : Tensor
+        (C, ..., K) for C classes: a score for each class and each of the further dims.
+    target : Tensor
+        (N, ...) classes or (N, C, ...) probabilities of them, without N if the input has none.
+    linear_bias : Tensor, optional
+        (C, ...).
+    weight, reduction, ignore_index, label_smoothing
+        As for `cross_entropy`; None is its default of ``ignore_index``.
+
+    Raises
+    ------
+    RuntimeError
+        If the input has other dims, or its last size is not that of the weight.
+    NotImplementedError
+        If ``options`` is not None.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> f = jitgrad.nn.functional
+    >>> f.linear_cross_entropy(jitgrad.ones(1, 2), jitgrad.zeros(4, 2), jitgrad.tensor([3]))
+    tensor(1.3863)
+    """
+    need_no_options(options)
+    if input.ndim not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.ndim}")
+    if input.shape[-1] != linear_weight.shape[-1]:
+        raise RuntimeError(
+            "expected equal input and linear_weight last dimensions (in_features), got"
+            f" {input.shape[-1]} and {linear_weight.shape[-1]}, respectively"
+        )
+    rows = linear_weight.shape[:-1]
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    scores = linear(input, linear_weight.reshape(-1, input.shape[-1]), bias)
+    return cross_entropy(
+        scores.reshape(*input.shape[:-1], *rows),
+        target,
+        weight=weight,
+        reduction=reduction,
+        ignore_index=-100 if ignore_index is None else ignore_index,
+        label_smoothing=label_smoothing,
+    )
 
 
 def reduced(loss: Tensor, how: int) -> Tensor:
