@@ -6,11 +6,13 @@ that few elements cross their boundaries.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba.cuda.simulator import kernelapi
 
 from jitgrad.cuda.kernel import Kernel
 from jitgrad.cuda.target import CASTS, cuda
@@ -21,6 +23,23 @@ BLOCK, GRID = 2, 2
 LANE_BLOCK, TILE = 4, 2
 
 _one_kernel = threading.RLock()
+
+
+class _Shared(kernelapi.FakeCUDAShared):
+    """A block's shared arrays, one for each line that makes one; filled with set bits (NaN in floats).
+
+    numba's own looks whether there is one and then makes it, so that two threads which look at the same
+    time have one each, and a sum now and then reads what nobody wrote.
+    """
+
+    def array(self, shape: Any, dtype: Any) -> Any:
+        caller = sys._getframe(1)
+        place = caller.f_code.co_filename, caller.f_lineno
+        made = np.full(np.prod(shape) * np.dtype(dtype).itemsize, 255, np.uint8)
+        return self._allocations.setdefault(place, made.view(dtype).reshape(shape))
+
+
+vars(kernelapi)["FakeCUDAShared"] = _Shared
 
 
 class Elements:

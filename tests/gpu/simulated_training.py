@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import pickle
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def test_a_gradient_of_an_expand_that_changes_nothing() -> None:
     weight = jitgrad.arange(6, device="cuda").to(jitgrad.float32).reshape(2, 3)
     (x.expand(2, 3) * weight).sum().backward()
     assert x.grad.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_the_threads_of_a_block_share_their_array() -> None:
+    """With numba's own `shared.array` two threads had one each in a few of these rounds."""
+    jitgrad.cuda.synchronize()
+    from numba.cuda.simulator import kernelapi
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(200):
+            shared = kernelapi.FakeCUDAShared(0)
+            start, found = threading.Barrier(8), []
+
+            def work(shared: Any = shared, start: Any = start, found: list[Any] = found) -> None:
+                start.wait()
+                found.append(shared.array((2, 2), np.float32))
+
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len({array.ctypes.data for array in found}) == 1
+            assert np.isnan(found[0]).all()
+    finally:
+        sys.setswitchinterval(before)
 
 
 SHAPES = ((), (1,), (7,), (9, 3), (2, 0), (3, 1, 5))
