@@ -25,6 +25,8 @@ from jitgrad.arena.columns import (
     H_LABELS,
     H_OPS,
     H_PASS,
+    H_SPARE,
+    H_SPARE_CAP,
     LEAF,
     LOCAL,
     NIN,
@@ -103,6 +105,17 @@ def context_new(H, retain):
     h[H_PASS] += 1
     c[B_N] = 0
     c[B_CAP] = FIRST_CAPACITY
+    c[B_NODES] = h[H_SPARE]
+    if c[B_NODES] != 0:
+        h[H_SPARE] = 0
+        c[B_CAP] = h[H_SPARE_CAP]
+    else:
+        c[B_NODES] = raw_malloc(FIRST_CAPACITY * (N_WORDS + 2) * 8)
+        if c[B_NODES] == 0:
+            raw_free(ctx)
+            return 0
+    # Nodes and heap are one block: the heap lies behind the nodes.
+    c[B_HEAP] = c[B_NODES] + c[B_CAP] * N_WORDS * 8
     c[B_HEAP_N] = 0
     c[B_PASS] = h[H_PASS]
     h[H_LABELS] = h[H_PASS]
@@ -113,12 +126,6 @@ def context_new(H, retain):
     c[B_INPUTS] = 0
     c[B_INPUTS_N] = 0
     c[B_COLLECT] = 0
-    c[B_NODES] = raw_malloc(FIRST_CAPACITY * (N_WORDS + 2) * 8)
-    if c[B_NODES] == 0:
-        raw_free(ctx)
-        return 0
-    # Nodes and heap are one block: the heap lies behind the nodes.
-    c[B_HEAP] = c[B_NODES] + FIRST_CAPACITY * N_WORDS * 8
     c[B_GPU] = 0
     c[B_BEFORE] = 0
     c[B_NEXT] = h[H_CONTEXTS]
@@ -148,8 +155,24 @@ def context_free(H, ctx):
         unref(H, node_at(ctx, k)[N_ROW])
     if c[B_INPUTS] != 0:
         raw_free(c[B_INPUTS])
-    raw_free(c[B_NODES])
+    keep_nodes(H, c)
     raw_free(ctx)
+
+
+@jit
+def keep_nodes(H, c):
+    """Leave the nodes of a pass that ends to the next one, if they are more than those that wait.
+
+    Fresh memory costs a page fault every 4 KB, in a long graph as much as running the nodes in them.
+    """
+    h = words(H)
+    spare = c[B_NODES]
+    if h[H_SPARE] == 0 or h[H_SPARE_CAP] < c[B_CAP]:
+        spare = h[H_SPARE]
+        h[H_SPARE] = c[B_NODES]
+        h[H_SPARE_CAP] = c[B_CAP]
+    if spare != 0:
+        raw_free(spare)
 
 
 @jit

@@ -18,7 +18,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import header
-from jitgrad.arena.inspect import inputs, rows, storages
+from jitgrad.arena.inspect import Rows, inputs, row_numbers, rows, storages
 from jitgrad.ops.table import OPS
 
 _ITEMSIZE = np.array([d.itemsize for d in dtypes.ALL])
@@ -56,15 +56,17 @@ def check() -> None:
 
 def _check_all() -> None:
     table, stores = rows(), storages()
-    live = np.flatnonzero(table[:, col.GEN] % 2 == 1)
+    numbers = row_numbers()
+    live = numbers[table[numbers, col.GEN] % 2 == 1]
     used = np.flatnonzero(stores[:, col.S_GEN] % 2 == 1)
     _need(len(live) == header[col.H_ROW_LIVE], "live rows are miscounted")
     _need(len(used) == header[col.H_STORE_LIVE], "live storages are miscounted")
-    _check_free_list(table[:, col.NEXT], int(header[col.H_ROW_FREE]), table[:, col.GEN], "rows")
+    after = dict(zip(numbers.tolist(), table[numbers, col.NEXT].tolist(), strict=True))
+    _check_free_list(after, int(header[col.H_ROW_FREE]), set(after) - set(live.tolist()), "rows")
     _check_free_list(
-        stores[:, col.S_NEXT],
+        dict(enumerate(stores[:, col.S_NEXT].tolist())),
         int(header[col.H_STORE_FREE]),
-        stores[:, col.S_GEN] + _waiting(stores),
+        set(np.flatnonzero((stores[:, col.S_GEN] + _waiting(stores)) % 2 == 0).tolist()),
         "storages",
     )
     lines = table[live]
@@ -100,22 +102,20 @@ def _waiting(stores: Any) -> Any:
     return (free & (stores[:, col.S_DATA] != 0) & (stores[:, col.S_CLASS] >= col.POOL_CLASSES)) * 1
 
 
-def _check_free_list(after: Any, head: int, gen: Any, what: str) -> None:
-    free = (gen % 2 == 0).tolist()
-    links = after.tolist()
+def _check_free_list(after: dict[int, int], head: int, free: set[int], what: str) -> None:
     # Plain tests: the list can be a million numbers long.
     seen = 0
     while head != col.NONE:
-        if not free[head]:
+        if head not in free:
             raise ArenaError(f"a live number is on the free list of {what} ({head})")
         seen += 1
-        if seen > len(links):
+        if seen > len(free):
             raise ArenaError(f"the free list of {what} is a circle")
-        head = links[head]
-    _need(seen == sum(free), f"a free number is not on the free list of {what}")
+        head = after[head]
+    _need(seen == len(free), f"a free number is not on the free list of {what}")
 
 
-def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
+def _check_geometry(live: Any, lines: Rows, stores: Any) -> None:
     ndim, dtype = lines[:, col.NDIM], lines[:, col.DTYPE]
     _need((ndim >= 0) & (ndim <= col.MAX_DIMS), "a row has too many dims", live)
     _need((dtype >= 0) & (dtype < len(dtypes.ALL)), "a row has an unknown dtype", live)
@@ -141,7 +141,7 @@ def _check_geometry(live: Any, lines: Any, stores: Any) -> None:
     _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
 
 
-def _check_families(live: Any, lines: Any) -> list[int]:
+def _check_families(live: Any, lines: Rows) -> list[int]:
     """The bases, whose rows their families hold."""
     views: dict[int, int] = {}
     of_base: dict[int, int] = {}
@@ -167,7 +167,7 @@ def _check_families(live: Any, lines: Any) -> list[int]:
 
 
 def _check_references(
-    live: Any, lines: Any, total: int, roots: list[int], bases: list[int]
+    live: Any, lines: Rows, total: int, roots: list[int], bases: list[int]
 ) -> None:
     refs = np.bincount(np.array([*roots, *bases], np.int64), minlength=total)
     refs[live] += lines[:, col.HANDLES]
@@ -203,7 +203,7 @@ def _check_references(
     _need(len(gone) == 0, "a value was freed while it is still used", gone)
 
 
-def _check_storages(lines: Any, stores: Any, used: Any, on_the_way: list[int]) -> None:
+def _check_storages(lines: Rows, stores: Any, used: Any, on_the_way: list[int]) -> None:
     held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE].tolist()
     shared = used[stores[used, col.S_CLASS] == col.SHARED]
     whole = stores[shared, col.S_OWNER].tolist()

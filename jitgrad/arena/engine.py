@@ -94,15 +94,23 @@ def _allocate(nbytes: int) -> int:
     return int(address)
 
 
+def _aligned(nbytes: int) -> int:
+    """Memory that begins on a cache line, as `arena.storage.buffer_new` makes it."""
+    raw = _allocate(nbytes + 2 * 64)
+    data = (raw + 8 + 63) & ~63
+    ctypes.c_int64.from_address(data - 8).value = raw
+    return data
+
+
 def _fill_header() -> None:
     if ctypes.c_int64.from_address(id(header) + 8).value != id(type(header)):
         raise ImportError(
             "jitgrad needs the ordinary build of CPython 3.11 to 3.13 (not a free-threaded or debug one)"
         )
-    rows, stores = 1024, 1024
-    header[col.H_ROWS] = _allocate(rows * col.ROW_WORDS * 8)
+    rows, stores = 4 * col.NEXT_GROUP, 1024
+    header[col.H_ROWS] = _aligned(rows * col.ROW_WORDS * 8)
     header[col.H_ROW_CAP] = rows
-    header[col.H_STORES] = _allocate(stores * col.STORE_WORDS * 8)
+    header[col.H_STORES] = _aligned(stores * col.STORE_WORDS * 8)
     header[col.H_STORE_CAP] = stores
     for slot in (col.H_ROW_FREE, col.H_STORE_FREE, col.H_PENDING, col.H_PENDING_ROWS):
         header[slot] = col.NONE

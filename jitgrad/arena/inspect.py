@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,64 @@ import numpy as np
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import header
 
-
-def _table(address: int, rows: int, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    raw = (ctypes.c_int64 * (rows * width)).from_address(address)
-    return np.ctypeslib.as_array(raw).reshape(rows, width)
+Words = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def rows() -> np.ndarray[Any, np.dtype[np.int64]]:
-    """All rows ever used, one a line; valid until the next op."""
-    return _table(int(header[col.H_ROWS]), int(header[col.H_ROW_TOP]), col.ROW_WORDS)
+def _words(address: int, count: int) -> Words:
+    return np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(address))
 
 
-def storages() -> np.ndarray[Any, np.dtype[np.int64]]:
+class Rows:
+    """Some rows of the arena, over its own memory: ``rows[i, column]`` reads and writes, for any index ``i``.
+
+    ``rows[i]`` with a number is that row's words, from which a column reads too; with an array, those rows.
+    """
+
+    def __init__(self, words: Words, numbers: Words) -> None:
+        self.words = words
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Words]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):
+            return self.words[self._places(*key)]
+        if isinstance(key, np.ndarray):
+            return Rows(self.words, self.numbers[key])
+        return self.words[self.numbers[key] * col.ROW_WORDS :]
+
+    def __setitem__(self, key: tuple[Any, Any], value: Any) -> None:
+        self.words[self._places(*key)] = value
+
+    def _places(self, which: Any, column: Any) -> Any:
+        first = self.numbers[which] * col.ROW_WORDS
+        if isinstance(column, slice):
+            return np.expand_dims(first, -1) + np.arange(column.start, column.stop)
+        return first + column
+
+
+def rows() -> Rows:
+    """All rows, by number (those of the far halves are no rows); valid until the next op."""
+    numbers = np.arange(int(header[col.H_ROW_TOP]))
+    words = _words(int(header[col.H_ROWS]), int(header[col.H_ROW_CAP]) * col.ROW_WORDS)
+    return Rows(words, numbers)
+
+
+def row_numbers() -> Words:
+    """The numbers of all rows ever used."""
+    numbers = np.arange(int(header[col.H_ROW_TOP]))
+    return numbers[numbers % col.NEXT_GROUP < col.GROUP]
+
+
+def storages() -> Words:
     """All storages ever used, one a line; valid until the next op."""
-    return _table(int(header[col.H_STORES]), int(header[col.H_STORE_TOP]), col.STORE_WORDS)
+    count = int(header[col.H_STORE_TOP])
+    table = _words(int(header[col.H_STORES]), count * col.STORE_WORDS)
+    return table.reshape(count, col.STORE_WORDS)
 
 
 def row(number: int) -> dict[str, Any]:
@@ -38,7 +83,7 @@ def row(number: int) -> dict[str, Any]:
     return found
 
 
-def inputs(line: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
+def inputs(line: Words) -> list[int]:
     """The inputs of the row with these words: row numbers, ``NONE`` where none is recorded."""
     n = int(line[col.NIN])
     if n <= col.MAX_INPUTS:
@@ -66,7 +111,7 @@ def memory_stats() -> dict[str, int]:
         "pool_bytes": int(header[col.H_POOL_BYTES]),
         "pool_limit": int(header[col.H_POOL_LIMIT]),
         "recorded_rows": int(header[col.H_RECORDED]),
-        "row_capacity": int(header[col.H_ROW_CAP]),
+        "row_capacity": int(header[col.H_ROW_CAP]) // 2,
     }
 
 

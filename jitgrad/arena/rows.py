@@ -17,6 +17,7 @@ from jitgrad.arena.columns import (
     FLAGS,
     GEN,
     GRAD,
+    GROUP,
     H_BORROWED_BYTES,
     H_CALL,
     H_FAMILIES,
@@ -43,6 +44,7 @@ from jitgrad.arena.columns import (
     MORE,
     NDIM,
     NEXT,
+    NEXT_GROUP,
     NIN,
     NONE,
     NUMEL,
@@ -66,8 +68,8 @@ from jitgrad.arena.columns import (
     USES,
 )
 from jitgrad.arena.devices import elsewhere, use_device
-from jitgrad.arena.storage import slot_free, storage_new, storage_release, store
-from jitgrad.kernels.lowlevel import decref, jit, raw_free, raw_realloc, words
+from jitgrad.arena.storage import slot_free, storage_new, storage_release, store, table_doubled
+from jitgrad.kernels.lowlevel import decref, jit, jit_seldom, raw_free, raw_realloc, words
 
 # The call in progress, in H_CALL: operands first, then the shape of the result.
 C_ROW = H_CALL  # row of operand i, or NONE for a number
@@ -114,6 +116,20 @@ def device_of(H, r):
     return elsewhere(store(H, p[STORAGE])[S_DATA])
 
 
+@jit_seldom
+def row_never_used(H):
+    """The number of a row that was never used, or NONE when memory is out."""
+    h = words(H)
+    if h[H_ROW_TOP] == h[H_ROW_CAP] and not table_doubled(H, H_ROWS, H_ROW_CAP, ROW_WORDS):
+        return NONE
+    r = h[H_ROW_TOP]
+    h[H_ROW_TOP] = r + 1
+    if (r + 1) % NEXT_GROUP == GROUP:
+        h[H_ROW_TOP] = r + 1 - GROUP + NEXT_GROUP
+    row_at(H, r)[GEN] = 0
+    return r
+
+
 @jit
 def row_new(H):
     """A fresh row with no value and one reference (its future Tensor's), or NONE when memory is out."""
@@ -122,16 +138,9 @@ def row_new(H):
     if r != NONE:
         h[H_ROW_FREE] = row_at(H, r)[NEXT]
     else:
-        if h[H_ROW_TOP] == h[H_ROW_CAP]:
-            capacity = h[H_ROW_CAP] * 2
-            rows = raw_realloc(h[H_ROWS], capacity * (ROW_WORDS * 8))
-            if rows == 0:
-                return NONE
-            h[H_ROWS] = rows
-            h[H_ROW_CAP] = capacity
-        r = h[H_ROW_TOP]
-        h[H_ROW_TOP] = r + 1
-        row_at(H, r)[GEN] = 0
+        r = row_never_used(H)
+        if r == NONE:
+            return NONE
     h[H_ROW_LIVE] += 1
     h[H_RECORDED] += 1
     h[H_SEQ] += 1

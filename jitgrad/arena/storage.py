@@ -45,7 +45,15 @@ from jitgrad.arena.columns import (
     SHARED,
     STORE_WORDS,
 )
-from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, thread_ident, words
+from jitgrad.kernels.lowlevel import (
+    jit,
+    jit_seldom,
+    raw_free,
+    raw_malloc,
+    raw_realloc,
+    thread_ident,
+    words,
+)
 
 ALIGN = 64
 #: The class of 64 KiB, from which on a request may take a larger buffer.
@@ -80,14 +88,46 @@ def store(H, s):
 
 
 @jit
-def buffer_new(nbytes):
-    """A 64-byte aligned buffer, or 0; the address that malloc gave stands just below it."""
-    raw = raw_malloc(nbytes + 2 * ALIGN)
-    if raw == 0:
-        return 0
+def aligned(raw):
+    """The first aligned address in a block of malloc's that leaves room for a word below: ``raw`` itself."""
     data = (raw + 8 + ALIGN - 1) & ~(ALIGN - 1)
     words(data)[-1] = raw
     return data
+
+
+@jit
+def buffer_new(nbytes):
+    """A 64-byte aligned buffer, or 0; the address that malloc gave stands just below it."""
+    raw = raw_malloc(nbytes + 2 * ALIGN)
+    return 0 if raw == 0 else aligned(raw)
+
+
+@jit_seldom
+def table_doubled(H, table, capacity, width):
+    """Double the table whose address and capacity, in lines of ``width`` words, stand in these header words.
+
+    False: there is no memory, and all is as it was.
+    """
+    h = words(H)
+    used = h[capacity] * width
+    data = h[table]
+    first = data - words(data)[-1]
+    raw = raw_realloc(words(data)[-1], 2 * used * 8 + 2 * ALIGN)
+    if raw == 0:
+        return False
+    old = words(raw + first)
+    made = (raw + 8 + ALIGN - 1) & ~(ALIGN - 1)
+    new = words(made)
+    # A block that moved may be aligned elsewhere; the two places overlap.
+    if made > raw + first:
+        for i in range(used):
+            new[used - 1 - i] = old[used - 1 - i]
+    elif made < raw + first:
+        for i in range(used):
+            new[i] = old[i]
+    h[table] = aligned(raw)
+    h[capacity] *= 2
+    return True
 
 
 @jit
@@ -109,6 +149,20 @@ def empty_pool(H):
     h[H_POOL_BYTES] = 0
 
 
+@jit_seldom
+def slot_never_used(H):
+    """A storage number that was never used, or NONE when memory is out."""
+    h = words(H)
+    if h[H_STORE_TOP] == h[H_STORE_CAP] and not table_doubled(
+        H, H_STORES, H_STORE_CAP, STORE_WORDS
+    ):
+        return NONE
+    s = h[H_STORE_TOP]
+    h[H_STORE_TOP] = s + 1
+    store(H, s)[S_GEN] = 0
+    return s
+
+
 @jit
 def slot_new(H):
     """A free storage number, or NONE when the table can't grow."""
@@ -117,16 +171,9 @@ def slot_new(H):
     if s != NONE:
         h[H_STORE_FREE] = store(H, s)[S_NEXT]
     else:
-        if h[H_STORE_TOP] == h[H_STORE_CAP]:
-            capacity = h[H_STORE_CAP] * 2
-            table = raw_realloc(h[H_STORES], capacity * (STORE_WORDS * 8))
-            if table == 0:
-                return NONE
-            h[H_STORES] = table
-            h[H_STORE_CAP] = capacity
-        s = h[H_STORE_TOP]
-        h[H_STORE_TOP] = s + 1
-        store(H, s)[S_GEN] = 0
+        s = slot_never_used(H)
+        if s == NONE:
+            return NONE
     slot_begin(H, s)
     return s
 

@@ -26,7 +26,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.types.functions import BaseFunction
 
-from jitgrad.kernels.lowlevel import OPTIONS
+from jitgrad.kernels.lowlevel import OPTIONS, SELDOM
 
 Unit = tuple[Callable[..., Any], int]
 
@@ -132,10 +132,14 @@ def _compile_deferred(units: list[Unit], logic: bool) -> tuple[list[str], list[b
     with _deferring() as codegen, _no_collection(), _remembering():
         made = [_cfunc(unit) for unit in units]
         symbols = [m._wrapper_name for m in made]
+        # As a symbol spells a name.
+        seldom = [f"{len(name)}{name}" for name in SELDOM]
         module = _linked([m._library for m in made])
         for function in module.functions:
             if not function.is_declaration:
                 function.linkage = "external" if function.name in symbols else "internal"
+                if any(name in function.name for name in seldom):
+                    function.add_function_attribute("noinline")
         module.data_layout = codegen._data_layout
         effort = {"opt": 2, "slp_vectorize": False} if logic else {}
         manager, builder = codegen._module_pass_manager(**effort)

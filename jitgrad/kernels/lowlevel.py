@@ -60,6 +60,16 @@ def jit(function: Callable[..., Any]) -> Any:
     return _general(numba.njit(**_HELPER)(function))
 
 
+#: Names of the functions of `jit_seldom`, which `jitgrad.kernels.compiler` looks for.
+SELDOM: set[str] = set()
+
+
+def jit_seldom(function: Callable[..., Any]) -> Any:
+    """`jit` for what seldom runs: it is not inlined, so that its callers stay small enough to be."""
+    SELDOM.add(function.__name__)
+    return jit(function)
+
+
 def _general(dispatcher: Any) -> Any:
     """Have calls with literal numbers share one compilation: ``f(H, 0)`` and ``f(H, 1)`` are the same.
 

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
-from jitgrad.arena.inspect import inputs, rows, storages
+from jitgrad.arena.inspect import Rows, Words, inputs, rows, storages
 from jitgrad.autograd.function import FunctionContext
 from jitgrad.autograd.hooks import KINDS
 from jitgrad.autograd.node import name_of
@@ -22,8 +20,6 @@ from jitgrad.viz.values import Value, row_value
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
-
-Line = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,7 @@ def take(roots: Sequence[Tensor], params: Mapping[str, Tensor], limit: int) -> S
     return Snapshot(nodes, edges)
 
 
-def _reach(table: Line, roots: list[int], limit: int) -> list[int]:
+def _reach(table: Rows, roots: list[int], limit: int) -> list[int]:
     """All rows below the roots, by creation number."""
     seen = set(roots)
     waiting = list(roots)
@@ -173,7 +169,7 @@ def _reach(table: Line, roots: list[int], limit: int) -> list[int]:
     return sorted(seen, key=lambda r: int(table[r, col.SEQ]))
 
 
-def _node(table: Line, r: int, name: str, root: bool) -> Node:
+def _node(table: Rows, r: int, name: str, root: bool) -> Node:
     line = table[r]
     op = OPS[line[col.OP]]
     held = _held(line)
@@ -207,18 +203,18 @@ def _node(table: Line, r: int, name: str, root: bool) -> Node:
     )
 
 
-def _held(line: Line) -> Any:
+def _held(line: Words) -> Any:
     """What a row holds for Python: its hooks, or a custom function's context; else None."""
     address = int(line[col.HELD])
     return ctypes.cast(address, ctypes.py_object).value if address else None
 
 
-def _version(line: Line) -> int | None:
+def _version(line: Words) -> int | None:
     storage = int(line[col.STORAGE])
     return None if storage == col.NONE else int(storages()[storage, col.S_VERSION])
 
 
-def _saved(table: Line, r: int, op: Op) -> list[Saved]:
+def _saved(table: Rows, r: int, op: Op) -> list[Saved]:
     line = table[r]
     mask = int(line[col.SAVED])
     above = inputs(line)
@@ -244,7 +240,7 @@ def _saved_by(function: FunctionContext) -> list[Saved]:
     ]
 
 
-def _reads(table: Line, above: list[int], op: Op, i: int) -> bool:
+def _reads(table: Rows, above: list[int], op: Op, i: int) -> bool:
     """Whether a gradient of this pointwise op reads operand ``i``, which is then a number if it is no row."""
     return op.family == POINTWISE and any(
         needs & (1 << i) and j != col.NONE and table[j, col.FLAGS] & col.F_REQUIRES_GRAD

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import jitgrad
+from jitgrad.arena import columns as col
+from jitgrad.arena.engine import entry, header
 
 
 def live():
@@ -45,6 +47,34 @@ def test_a_loop_keeps_nothing(work):
     for _ in range(50):
         work()
     assert live() == before
+
+
+def test_no_word_belongs_to_two_columns_or_rows():
+    words = [first + i for first, width in col.ROW_COLUMNS.values() for i in range(width)]
+    assert len(words) == len(set(words)) == 2 * col.ROW_WORDS
+    tensors = [jitgrad.ones(1) for _ in range(3 * col.GROUP)]
+    rows = [entry.row(x) for x in tensors]
+    places = {row * col.ROW_WORDS + word for row in rows for word in words}
+    assert len(places) == len(rows) * len(words)
+    assert max(places) < header[col.H_ROW_CAP] * col.ROW_WORDS
+
+
+def test_rows_keep_their_words_when_there_is_more_room():
+    found = subprocess.run(
+        [sys.executable, "-c", GROWING], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert found.returncode == 0, found.stderr
+
+
+GROWING = """
+import jitgrad
+tensors = [jitgrad.full((2,), float(i), dtype=jitgrad.float64) for i in range(9000)]
+assert jitgrad.memory_stats()["row_capacity"] >= 9000
+for i, x in enumerate(tensors):
+    assert x.shape == (2,) and x.stride() == (1,) and x.tolist() == [i, i], i
+from jitgrad.arena import debug
+debug.check()
+"""
 
 
 def test_a_million_iterations_stay_flat():
