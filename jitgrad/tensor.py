@@ -399,7 +399,7 @@ class Tensor:
         tensor([ 3., 30.])
         """
         if gradient is None and inputs is None and not create_graph and not anomaly.on:
-            engine.run_backward(int(bool(retain_graph)), 1, self, None)
+            engine.run_backward(1 if retain_graph else 0, 1, self, None)
         else:
             autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 

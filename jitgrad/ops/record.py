@@ -64,16 +64,17 @@ def lanes(
     RuntimeError
         If a dim is named twice.
     """
-    if dim is None:
-        arguments = (op.number, x, ALL_DIMS, 0, int(keepdim), *attributes)
-    elif type(dim) is int:
-        arguments = (op.number, x, ONE_DIM, dim, NAMED | bool(keepdim), *attributes)
-    else:
-        arguments = (op.number, x, MASK, dims_mask(x, dim), NAMED | bool(keepdim), *attributes)
     try:
-        return entry.lanes(*arguments)
+        if dim is None:
+            return entry.lanes(op.number, x, ALL_DIMS, 0, keepdim, *attributes)
+        if type(dim) is int:
+            return entry.lanes(op.number, x, ONE_DIM, dim, NAMED | keepdim, *attributes)
     except Fault:
-        return call(entry.lanes, *arguments)
+        pass
+    if dim is None:
+        return call(entry.lanes, op.number, x, ALL_DIMS, 0, keepdim, *attributes)
+    kind, dims = (ONE_DIM, dim) if type(dim) is int else (MASK, dims_mask(x, dim))
+    return call(entry.lanes, op.number, x, kind, dims, NAMED | keepdim, *attributes)
 
 
 def dims_mask(x: Tensor, dims: Any) -> int:
