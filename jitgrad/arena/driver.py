@@ -41,6 +41,8 @@ from jitgrad.arena.command_words import PLAN
 from jitgrad.arena.devices import plan_command
 from jitgrad.kernels.lowlevel import call2, call8, int16s, int32s, jit, uint8s, words
 
+#: Elements of the last dim from which a kernel is called for each line of it.
+LONG_LINE = 512
 #: Word of a thread's scratch where its status is left (the words before it are kernel arguments).
 STATUS = 60
 
@@ -226,63 +228,121 @@ def block_copy(H, j, start, n, block, scatter):
 
 
 @jit
+def is_dense(plan, j):
+    """Whether operand ``j`` has an element of its own for each of the result's, in their order."""
+    if plan[P_FLAT] == 1:
+        return True
+    stride = plan[P_SIZE + j]
+    for k in range(plan[P_NDIM]):
+        d = plan[P_NDIM] - 1 - k
+        if plan[P_STRIDES + j * MAX_DIMS + d] != stride:
+            return False
+        stride *= plan[P_SHAPE + d]
+    return True
+
+
+@jit
+def period(plan, j):
+    """After how many elements operand ``j`` begins again: it stands still along the dims before."""
+    n = plan[P_N]
+    for d in range(plan[P_NDIM]):
+        if plan[P_STRIDES + j * MAX_DIMS + d] != 0:
+            break
+        n //= plan[P_SHAPE + d]
+    return n
+
+
+@jit
+def place_of(plan, j, i):
+    """The address of operand ``j``'s element for element ``i`` of the result."""
+    address = plan[P_BASE + j]
+    for k in range(plan[P_NDIM]):
+        d = plan[P_NDIM] - 1 - k
+        up = i // plan[P_SHAPE + d]
+        address += (i - up * plan[P_SHAPE + d]) * plan[P_STRIDES + j * MAX_DIMS + d]
+        i = up
+    return address
+
+
+@jit
 def drive_range(H, start, stop, thread):
-    """Compute elements ``start`` to ``stop`` of the plan with the scratch of one thread."""
+    """Compute elements ``start`` to ``stop`` of the plan with the scratch of one thread.
+
+    An operand is read or written where it is if it is dense, or contiguous along a long last dim, which the
+    kernel then goes through line by line.  Others pass through a block, once if they begin again in each.
+    """
     plan = words(H + H_PLAN * 8)
     area = words(H)[H_SCRATCH] + thread * SCRATCH
     args = words(area)
     kernel = plan[P_KERNEL]
     nop = plan[P_NIN] + 1
-    ndim = plan[P_NDIM]
+    last = plan[P_NDIM] - 1
+    inner = plan[P_SHAPE + last]
+    by_lines = last > 0 and inner >= LONG_LINE
     status = 0
-    # An operand is read or written in place when it is contiguous over the whole result.
     direct = 0
-    blocks = False
+    along = 0
     for j in range(nop):
-        size = plan[P_SIZE + j]
-        flat = plan[P_FLAT] == 1 or (ndim == 1 and plan[P_STRIDES + j * MAX_DIMS] == size)
-        if plan[P_CONST + j] == 0 and flat:
-            direct |= 1 << j
-        else:
-            blocks = True
+        if plan[P_CONST + j] == 0:
+            if is_dense(plan, j):
+                direct |= 1 << j
+            elif by_lines and plan[P_STRIDES + j * MAX_DIMS + last] == plan[P_SIZE + j]:
+                along |= 1 << j
+    for j in range(1, nop):
         # The kernel may not write where it reads: LLVM's loop checks for overlap and would take its
         # scalar path, many times slower.  The result then goes through a block.
-        if j > 0 and plan[P_BASE + j] == plan[P_BASE]:
+        if plan[P_BASE + j] == plan[P_BASE]:
             direct &= ~1
-            blocks = True
-    if (direct & 1) == 0:
-        blocks = True
+            along &= ~1
     if kernel == 0 and (direct & 1):
         size = plan[P_SIZE]
         block_copy(H, 1, start, stop - start, plan[P_BASE] + start * size, False)
         return 0
+    in_place = direct | along
+    longest = stop - start
+    unit = 1
+    for j in range(nop):
+        if in_place & (1 << j) == 0:
+            longest = BLOCK
+            if j > 0 and plan[P_CONST + j] == 0:
+                repeat = period(plan, j)
+                if repeat <= BLOCK and repeat % unit == 0:
+                    unit = repeat
+    longest -= longest % unit
+    # What stands in a block is the same for the next block of as many elements.
+    steady = 0
     for j in range(1, nop):
         if plan[P_CONST + j] == 1:
             block = area + (j + 1) * (BLOCK * 8)
             size = plan[P_SIZE + j]
             copy_run(block, size, plan[P_BASE + j], 0, min(stop - start, BLOCK), size)
             args[j] = block
-    if not blocks:
-        for j in range(nop):
-            args[j] = plan[P_BASE + j] + start * plan[P_SIZE + j]
-        return call2(kernel, (stop - start, area))
+        elif along == 0 and unit % period(plan, j) == 0:
+            steady |= 1 << j
     at = start
     while at < stop:
-        n = min(stop - at, BLOCK)
+        n = min(stop - at, longest)
+        if along != 0:
+            n = min(n, inner - at % inner)
         for j in range(nop):
             block = area + (j + 1) * (BLOCK * 8)
             if direct & (1 << j):
                 args[j] = plan[P_BASE + j] + at * plan[P_SIZE + j]
+            elif along & (1 << j):
+                args[j] = place_of(plan, j, at)
             elif j == 0:
                 args[j] = block
-            elif plan[P_CONST + j] == 0:
+            elif plan[P_CONST + j] == 0 and (at == start or steady & (1 << j) == 0):
                 block_copy(H, j, at, n, block, False)
                 args[j] = block
-        if kernel == 0:
-            args[0] = args[1]
-        else:
+        if kernel != 0:
             status |= call2(kernel, (n, area))
-        if (direct & 1) == 0:
+        elif in_place & 1:
+            size = plan[P_SIZE]
+            copy_run(args[0], size, args[1], size, n, size)
+        else:
+            args[0] = args[1]
+        if in_place & 1 == 0:
             block_copy(H, 0, at, n, args[0], True)
         at += n
     return status

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.arena.columns import X_MEMORY
 from jitgrad.arena.lanes import L_A, L_B, L_DST, L_G, L_R, L_X, L_Y
 from jitgrad.dtypes import ALL
-from jitgrad.kernels.lowlevel import POINTERS, TYPES, jit, words
+from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, jit, raw_free, raw_malloc, words
 from jitgrad.kernels.scalars import environment
 
 Kernel = Callable[[Any, Any], Any]
 ITEM = tuple(d.itemsize for d in ALL)
+#: Lanes that advance together: their best so far stay in the L1 cache.
+TILE = 512
 
 
 def _extreme(dtype: int, largest: bool) -> Kernel:
@@ -94,24 +97,52 @@ def extreme_dx(dtype: int) -> Kernel:
 
 
 def _arg_extreme(dtype: int, largest: bool) -> Kernel:
-    pointer = POINTERS[dtype]
+    pointer, size = POINTERS[dtype], ITEM[dtype]
+    name = "maximum" if largest else "minimum"
+    best_of = environment(dtype, {name})[name]
+
+    @jit
+    def lane(x, n):
+        """Where the extreme is: found by a loop that is vectorised, then looked for."""
+        best = x[0]
+        for i in range(n):
+            best = best_of(best, x[i])
+        i = 0
+        while x[i] != best and (x[i] == x[i] or best == best):
+            i += 1
+        return i
+
+    @jit
+    def row(x, n, r, best, y):
+        for b in range(n):
+            v, m = x[b], best[b]
+            wins = ((v > m) if largest else (v < m)) | ((v != v) & (m == m))
+            best[b] = v if wins else m
+            y[b] = r if wins else y[b]
 
     def kernel(H, args_):
         args = words(args_)
         A, R, B = args[L_A], args[L_R], args[L_B]
-        x = pointer(args[L_X])
         y = words(args[L_DST])
+        if B == 1:
+            for a in range(A):
+                y[a] = lane(pointer(args[L_X] + a * R * size), R)
+            return 0
+        block = raw_malloc(TILE * size)
+        if block == 0:
+            return X_MEMORY
+        best = pointer(block)
         for a in range(A):
-            for b in range(B):
-                best = x[a * R * B + b]
-                where = 0
+            for first in range(0, B, TILE):
+                n = min(B - first, TILE)
+                x = args[L_X] + (a * R * B + first) * size
+                out = at(y, a * B + first)
+                for b in range(n):
+                    best[b] = pointer(x)[b]
+                    out[b] = 0
                 for r in range(1, R):
-                    v = x[(a * R + r) * B + b]
-                    wins = (v > best) if largest else (v < best)
-                    if wins | ((v != v) & (best == best)):
-                        best = v
-                        where = r
-                y[a * B + b] = where
+                    row(pointer(x + r * B * size), n, r, best, out)
+        raw_free(block)
         return 0
 
     return kernel

@@ -371,6 +371,21 @@ def test_ties() -> None:
     assert jitgrad.tensor([[1, 3], [3, 1]]).argmax().item() == 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+@pytest.mark.parametrize("width", [1, 511, 512, 513, 1100])
+def test_positions_of_many_lanes(width: int, dtype: str) -> None:
+    """Ties, zeros of both signs and NaN, in lanes that advance together and in lanes of neighbours."""
+    data = np.random.default_rng(width).integers(0, 4, (2, 7, width)).astype(dtype)
+    if data.dtype.kind == "f":
+        data[data == 3] = -0.0
+        data[:, 3, ::3] = np.nan
+    for array in (data, data.swapaxes(1, 2)):
+        x = jitgrad.from_numpy(array.copy())
+        for axis in range(3):
+            np.testing.assert_array_equal(x.argmax(axis).numpy(), array.argmax(axis))
+            np.testing.assert_array_equal(x.argmin(axis).numpy(), array.argmin(axis))
+
+
 def test_products_with_zeros() -> None:
     assert gradient(jitgrad.prod, [2.0, 3.0, 4.0]) == [12, 8, 6]
     assert gradient(jitgrad.prod, [2.0, 0.0, 4.0]) == [0, 8, 0]
