@@ -54,19 +54,29 @@ def _from_scipy() -> tuple[int, int]:
     return int(addresses[0]), int(addresses[1])
 
 
+def _threads(kind: str) -> Any:
+    """The bundled library's function that tells (``get``) or sets its number of threads, or None."""
+    for prefix in ("scipy_", ""):
+        found = getattr(_library, f"{prefix}openblas_{kind}_num_threads{_suffix}", None)
+        if found is not None:
+            return found
+    return None
+
+
 def start() -> None:
     """Put the addresses into the header."""
     found = None
     if sys.byteorder == "little" and os.environ.get("JITGRAD_BLAS") != "scipy":
         found = _bundled()
     header[col.H_GEMM32], header[col.H_GEMM64] = found or _from_scipy()
+    tell, limit = _threads("get"), _threads("set")
+    if tell is not None and limit is not None:
+        header[col.H_BLAS_THREADS] = ctypes.cast(tell, ctypes.c_void_p).value or 0
+        header[col.H_BLAS_LIMIT] = ctypes.cast(limit, ctypes.c_void_p).value or 0
 
 
 def set_threads(n: int) -> None:
-    """Let BLAS use so many threads, where its library has a call for that."""
-    if _library is None:
-        return
-    for name in (f"scipy_openblas_set_num_threads{_suffix}", f"openblas_set_num_threads{_suffix}"):
-        if hasattr(_library, name):
-            getattr(_library, name)(ctypes.c_int(n))
-            return
+    """Let BLAS use so many threads where NumPy calls it, if its library has a call for that."""
+    limit = _threads("set")
+    if limit is not None:
+        limit(ctypes.c_int(n))

@@ -273,6 +273,11 @@ H_SPARE = (
     H_GPU + 11
 )  # nodes and heap of a pass that has ended, for the next: the address or 0, and how many
 H_SPARE_CAP = H_GPU + 12
+H_BLAS_THREADS = (
+    H_GPU + 13
+)  # addresses of BLAS' functions that tell its number of threads, and set it, or 0
+H_BLAS_LIMIT = H_GPU + 14
+H_LANES_CHUNK = H_GPU + 15  # address of lanes.lanes_chunk
 H_GPU_POOL = H_GPU + 16  # for each size class the first waiting storage, plus 1
 HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
 

@@ -55,6 +55,7 @@ ENTRIES = {
 #: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
 ROUTINES = {
     "chunk": ("jitgrad.arena.driver:chunk", 4, col.H_CHUNK),
+    "lanes_chunk": ("jitgrad.arena.lanes:lanes_chunk", 4, col.H_LANES_CHUNK),
     "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
     "add_float32": ("jitgrad.arena.additions:add_float32", 2, col.H_ADD32),
     "release_node": ("jitgrad.arena.noderefs:release_node", 1, col.H_NODE_DESTRUCTOR),
@@ -217,7 +218,7 @@ entry_addresses: dict[str, int] = {}
 
 
 #: The modules of the core's parts: compiled side by side, they take about as long as each other.
-_PARTS = (("entries", "driver", "sharing", "updates"), ("passes", "noderefs", "additions"))
+_PARTS = (("entries", "driver", "lanes", "sharing", "updates"), ("passes", "noderefs", "additions"))
 
 
 def _members(part: int) -> tuple[list[str], list[tuple[str, int, int]]]:
@@ -249,6 +250,8 @@ def _load_core() -> None:
             setattr(entry, name, loader.builtin(name, address, me))
         for (_, _, slot), address in zip(routines, addresses[len(entries) :], strict=True):
             header[slot] = address
+    # What is in no part's modules would be called at address 0.
+    assert all(header[slot] for _, _, slot in ROUTINES.values())
 
 
 def bind(tensor: type, slot: Any) -> None:

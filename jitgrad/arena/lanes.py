@@ -18,17 +18,26 @@ from jitgrad.arena.columns import (
     H_ARGS,
     H_DEVICE,
     H_LANES,
+    H_LANES_CHUNK,
+    H_PARALLEL,
+    H_PARALLEL_FROM,
+    H_PLAN,
+    H_SCRATCH,
+    H_SPLIT,
+    H_THREADS,
     MAX_DIMS,
     NDIM,
     NONE,
     NUMEL,
+    P_KERNEL,
     S_DATA,
+    SCRATCH,
     SHAPE,
     STRIDE,
 )
 from jitgrad.arena.command_words import LANES
 from jitgrad.arena.devices import words_command
-from jitgrad.arena.driver import drive, plan_begin, plan_dense, plan_strided
+from jitgrad.arena.driver import STATUS, drive, plan_begin, plan_dense, plan_strided, split
 from jitgrad.arena.rows import data_of, itemsize, row_at
 from jitgrad.arena.storage import storage_new, store
 from jitgrad.kernels.lowlevel import at, call2, jit, words
@@ -44,17 +53,50 @@ L_A = 4
 L_R = 5
 L_B = 6
 L_TYPE = 7  # dtype code of x
-L_ATTR = 8  # the op's attributes
+L_ATTR = 8  # the op's attributes, 4 words
+L_STEP = 12  # bytes from lane to lane where B is 1: of the result, x, the cotangent and y
 L_WORDS = 16
 
 
 @jit
 def run_lanes(H, kernel):
-    """Run a lanes kernel, or have it launched, on the arguments in the header; 0 or its status."""
-    args = H + H_ARGS * 8
-    if words(H)[H_DEVICE] != 0:
-        return words_command(H, LANES, kernel, args, L_WORDS)
-    return call2(kernel, (H, args))
+    """Run a lanes kernel, or have it launched, on the arguments in the header; 0 or its status.
+
+    Lanes of neighbours are shared by the threads; of those that advance together one thread takes care.
+    """
+    h = words(H)
+    args = at(h, H_ARGS)
+    if h[H_DEVICE] != 0:
+        return words_command(H, LANES, kernel, H + H_ARGS * 8, L_WORDS)
+    lanes = args[L_A]
+    if args[L_B] == 1 and lanes > 1 and lanes * args[L_R] >= h[H_PARALLEL_FROM]:
+        if h[H_THREADS] > 1 and h[H_PARALLEL] != 0:
+            words(H + H_PLAN * 8)[P_KERNEL] = kernel
+            return split(H, lanes, h[H_LANES_CHUNK])
+    return call2(kernel, (H, H + H_ARGS * 8))
+
+
+def lanes_chunk(args, dims, steps, H):
+    """Iterations of the parallel-for, a part of the lanes each, called from its threads (without the GIL).
+
+    A kernel allocates nothing where its lanes are those of neighbours.
+    """
+    h = words(H)
+    kernel = words(H + H_PLAN * 8)[P_KERNEL]
+    parts = h[H_SPLIT + 1]
+    whole = at(h, H_ARGS)
+    first = words(args)[0]
+    for k in range(first, first + words(dims)[0]):
+        area = h[H_SCRATCH] + k * SCRATCH
+        own = words(area)
+        for i in range(L_WORDS):
+            own[i] = whole[i]
+        low = whole[L_A] * k // parts
+        own[L_A] = whole[L_A] * (k + 1) // parts - low
+        for i in range(4):
+            own[L_DST + i] += low * whole[L_STEP + i]
+        own[STATUS] = call2(kernel, (H, area)) if own[L_A] > 0 else 0
+    return 0
 
 
 @jit

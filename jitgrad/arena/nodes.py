@@ -47,7 +47,7 @@ from jitgrad.arena.columns import (
 )
 from jitgrad.arena.command_words import EXPLICIT, ROW_GEOMETRY
 from jitgrad.arena.devices import attributes, command, geometry
-from jitgrad.arena.lanes import L_ATTR, L_DST, L_X, lane_source, run_lanes
+from jitgrad.arena.lanes import L_ATTR, L_DST, L_R, L_STEP, L_X, lane_source, run_lanes
 from jitgrad.arena.promotion import lanes_dtype
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import (
@@ -70,6 +70,7 @@ from jitgrad.arena.rows import (
     dense_row,
     drop,
     input_at,
+    itemsize,
     row_at,
 )
 from jitgrad.arena.shapes import FLOAT32
@@ -145,6 +146,10 @@ def record_lanes_of(H, op, r, mask, keep, attrs, n):
         drop(H, out)
         return no_memory(H)
     args[L_DST] = data_of(H, out)
+    args[L_STEP] = itemsize(q[DTYPE]) * (args[L_R] if o[O_BITS] & OB_SAME_SHAPE else 1)
+    args[L_STEP + 1] = itemsize(dtype) * args[L_R]
+    args[L_STEP + 2] = 0
+    args[L_STEP + 3] = 0
     q[ATTR + A_MASK] = mask
     q[ATTR + A_KEEP] = keep
     for i in range(n):

@@ -29,6 +29,7 @@ from jitgrad.arena.columns import (
     O_NEEDS,
     O_WORDS,
     OB_FORMULA,
+    OB_SAME_SHAPE,
     OP,
     OUTVER,
     S_DATA,
@@ -73,6 +74,8 @@ from jitgrad.arena.lanes import (
     L_ATTR,
     L_DST,
     L_G,
+    L_R,
+    L_STEP,
     L_X,
     L_Y,
     grouped,
@@ -419,6 +422,10 @@ def lanes_row(H, ctx, k):
     if o[O_NEEDS] & SAVED_OUT:
         args[L_Y] = data_of(H, node[N_ROW])
     args[L_DST] = store(H, s)[S_DATA]
+    args[L_STEP] = size * args[L_R]
+    args[L_STEP + 1] = itemsize(q[DTYPE]) * args[L_R]
+    args[L_STEP + 2] = size * (args[L_R] if o[O_BITS] & OB_SAME_SHAPE else 1)
+    args[L_STEP + 3] = args[L_STEP + 2]
     for i in range(4):
         args[L_ATTR + i] = p[ATTR + A_FIRST + i]
     status = 0

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena.columns import (
+    H_BLAS_LIMIT,
+    H_BLAS_THREADS,
     H_GEMM32,
     H_GEMM64,
     H_SCRATCH,
     NDIM,
     NONE,
     S_DATA,
+    SCRATCH,
     STRIDE,
     X_MEMORY,
 )
@@ -24,14 +27,24 @@ from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.kernels.lowlevel import (
     POINTERS,
     TYPES,
+    call0,
+    call1,
     call13,
     jit,
     uint8s,
     words,
 )
+from jitgrad.kernels.tasks import side_by_side, threads
 
 Kernel = Callable[[Any, Any], Any]
 
+# A product for `side_by_side`, in the first thread's scratch behind the words of its call.
+JOB = 256
+(
+    _AREA, _M, _N, _K, _A, _TA, _LDA, _B, _TB, _LDB, _C, _BLAS, _ALPHA, _BETA, _PARTS
+) = range(15)  # fmt: skip
+#: Multiplications that pay for another thread, and what a part's rows or columns are a multiple of.
+THREAD, EDGE = 1 << 18, 16
 #: Products of fewer multiplications than this take a plain loop: a BLAS call costs more.
 SMALL = 512
 
@@ -96,6 +109,78 @@ def gemm_of(dtype: int) -> Any:
         return s
 
     @jit
+    def part(job_, k):
+        """Rows or columns ``k`` of ``_PARTS`` of the product, by BLAS."""
+        job = words(job_)
+        M, N, K = job[_M], job[_N], job[_K]
+        a, b, c = job[_A], job[_B], job[_C]
+        parts = job[_PARTS]
+        if parts > 1:
+            side = max(M, N)
+            low = side * k // parts // EDGE * EDGE
+            high = side if k == parts - 1 else side * (k + 1) // parts // EDGE * EDGE
+            if M >= N:
+                M = high - low
+                a += low * size * (1 if job[_TA] != 0 else job[_LDA])
+                c += low * size * N
+            else:
+                N = high - low
+                b += low * size * (job[_LDB] if job[_TB] != 0 else 1)
+                c += low * size
+        # BLAS counts columns first: C's transpose is B's transpose times A's, and a row-major matrix
+        # is its own transpose there.  Integers lie in 8 bytes, which a 32-bit BLAS reads as well
+        # (little-endian).
+        area = job[_AREA] + k * SCRATCH
+        v = words(area)
+        v[0] = N
+        v[1] = M
+        v[2] = K
+        v[3] = job[_LDB]
+        v[4] = job[_LDA]
+        v[5] = job[_N]
+        uint8s(area + 64)[0] = 84 if job[_TB] != 0 else 78  # 'T' or 'N'
+        uint8s(area + 65)[0] = 84 if job[_TA] != 0 else 78
+        call13(
+            job[_BLAS],
+            (
+                area + 64,
+                area + 65,
+                area,
+                area + 8,
+                area + 16,
+                job_ + _ALPHA * 8,
+                b,
+                area + 24,
+                a,
+                area + 32,
+                job_ + _BETA * 8,
+                c,
+                area + 40,
+            ),
+        )
+        return 0
+
+    run = side_by_side(part)
+
+    @jit
+    def limited(H, job_):
+        """Multiply on the arena's threads, BLAS on one: its own wait for those that the arena's keep busy."""
+        h = words(H)
+        job = words(job_)
+        job[_PARTS] = 1
+        if h[H_BLAS_LIMIT] == 0:
+            part(job_, 0)
+            return
+        before = call0(h[H_BLAS_THREADS], ()) & 0xFFFF
+        if before != 1:
+            call1(h[H_BLAS_LIMIT], (1,))
+        most = max(job[_M], job[_N]) // (2 * EDGE)
+        job[_PARTS] = max(min(threads(H, job[_M] * job[_N] * job[_K], THREAD), most), 1)
+        run(H, job_, job[_PARTS])
+        if before != 1:
+            call1(h[H_BLAS_LIMIT], (before,))
+
+    @jit
     def gemm(H, M, N, K, alpha, a, a0, a1, b, b0, b1, beta, c):
         if M == 0 or N == 0:
             return 0
@@ -122,39 +207,23 @@ def gemm_of(dtype: int) -> Any:
             b = store(H, other)[S_DATA]
             tb = False
             ldb = N
-        # BLAS counts columns first: C's transpose is B's transpose times A's, and a row-major matrix
-        # is its own transpose there.  Integers lie in 8 bytes, which a 32-bit BLAS reads as well
-        # (little-endian).
         area = words(H)[H_SCRATCH]
-        v = words(area)
-        v[0] = N
-        v[1] = M
-        v[2] = K
-        v[3] = ldb
-        v[4] = lda
-        v[5] = N
-        pointer(area + 48)[0] = ty(alpha)
-        pointer(area + 56)[0] = ty(beta)
-        uint8s(area + 64)[0] = 84 if tb else 78  # 'T' or 'N'
-        uint8s(area + 65)[0] = 84 if ta else 78
-        call13(
-            words(H)[slot],
-            (
-                area + 64,
-                area + 65,
-                area,
-                area + 8,
-                area + 16,
-                area + 48,
-                b,
-                area + 24,
-                a,
-                area + 32,
-                area + 56,
-                c,
-                area + 40,
-            ),
-        )
+        job = words(area + JOB)
+        job[_AREA] = area
+        job[_M] = M
+        job[_N] = N
+        job[_K] = K
+        job[_A] = a
+        job[_TA] = ta
+        job[_LDA] = lda
+        job[_B] = b
+        job[_TB] = tb
+        job[_LDB] = ldb
+        job[_C] = c
+        job[_BLAS] = words(H)[slot]
+        pointer(area + JOB + _ALPHA * 8)[0] = ty(alpha)
+        pointer(area + JOB + _BETA * 8)[0] = ty(beta)
+        limited(H, area + JOB)
         if spare != NONE:
             storage_release(H, spare)
         if other != NONE:

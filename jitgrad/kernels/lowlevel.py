@@ -159,6 +159,7 @@ def _caller(n: int) -> Any:
 
 
 #: Call the C function ``int64 f(int64, ...)`` at an address: ``call2(f, (a, b))``.
+call0 = _caller(0)
 call1 = _caller(1)
 call2 = _caller(2)
 call3 = _caller(3)
