@@ -480,15 +480,22 @@ def view(self, args, n):
         r = recording(H, r)
     if r == NONE:
         return failed(H)
-    if n - 2 > MAX_DIMS:
-        fault(H, X_DIMS, n - 2, 0, 0)
+    if not integers(H, a, 2, n):
         return failed(H)
-    numbers = words(H + H_ARGS * 8)
-    for i in range(n - 2):
-        numbers[i] = as_int(a[i + 2])
-    if error_occurred() != 0:
-        return 0
-    return result(H, make_view(H, as_int(a[0]), r, numbers, n - 2))
+    return result(H, make_view(H, as_int(a[0]), r, at(words(H), H_ARGS), n - 2))
+
+
+@jit
+def integers(H, a, first, n):
+    """Stage the arguments from ``first`` on in H_ARGS; False after a fault."""
+    # An offset, sizes and strides are the most that a view takes.
+    if n - first > 2 * MAX_DIMS + 1:
+        fault(H, X_DIMS, (n - first) // 2, 0, 0)
+        return False
+    numbers = at(words(H), H_ARGS)
+    for i in range(n - first):
+        numbers[i] = as_int(a[i + first])
+    return error_occurred() == 0
 
 
 def lanes(self, args, n):
