@@ -74,6 +74,7 @@ OP_DETACH = ops.DETACH.number
 OP_ALIAS = ops.ALIAS.number
 OP_DIAGONAL = ops.DIAGONAL.number
 OP_UNBIND = ops.UNBIND.number
+OP_UNSAFE_VIEW = ops.UNSAFE_VIEW.number
 OP_UNFOLD = ops.UNFOLD.number
 OP_AS_STRIDED = ops.AS_STRIDED.number
 
@@ -103,20 +104,28 @@ def view_begin(H, r, op):
     store(H, p[STORAGE])[S_REFS] += 1
     if op == OP_DETACH:
         return v
-    q[FLAGS] = F_VIEW | (p[FLAGS] & (F_VIEW_MADE | F_VIEW_MEMORY))
-    q[MADE] = store(H, p[STORAGE])[S_VERSION]
-    if not join_family(H, v, r):
+    if op != OP_UNSAFE_VIEW and not begin_sharing(H, r, v):
         drop(H, v)
         return no_memory(H)
-    if words(H)[H_GRAD_MODE] == 0:
-        q[FLAGS] = F_VIEW | F_VIEW_NO_GRAD
-    elif p[FLAGS] & F_REQUIRES_GRAD and p[DTYPE] >= FIRST_FLOAT:
+    if words(H)[H_GRAD_MODE] != 0 and p[FLAGS] & F_REQUIRES_GRAD and p[DTYPE] >= FIRST_FLOAT:
         q[OP] = op
         q[NIN] = 1
         q[INPUT] = r
         q[FLAGS] |= F_REQUIRES_GRAD
         p[REFS] += 1
     return v
+
+
+@jit
+def begin_sharing(H, r, v):
+    """Make row ``v`` a view of row ``r``, as far as changes in place go; False when memory is out."""
+    p = row_at(H, r)
+    q = row_at(H, v)
+    q[FLAGS] = F_VIEW | (p[FLAGS] & (F_VIEW_MADE | F_VIEW_MEMORY))
+    q[MADE] = store(H, p[STORAGE])[S_VERSION]
+    if words(H)[H_GRAD_MODE] == 0:
+        q[FLAGS] = F_VIEW | F_VIEW_NO_GRAD
+    return join_family(H, v, r)
 
 
 @jit
@@ -237,7 +246,7 @@ def make_view(H, op, r, args, n):
     if like != 0:
         op = like
     if op == OP_VIEW:
-        return make_reshape(H, op, r, args, n)
+        return make_reshape(H, name, r, args, n)
     v = view_begin(H, r, name)
     if v == NONE:
         return NONE

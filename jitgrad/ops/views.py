@@ -42,6 +42,8 @@ DIAGONAL = _view("diagonal", "Diagonal")
 UNFOLD = _view("unfold", "Unfold")
 AS_STRIDED = _view("as_strided", "AsStrided")
 
+# The shape of a result that nobody else shows: no view, as far as users see.
+UNSAFE_VIEW = _view("_unsafe_view", "UnsafeView", VIEW)
 UNBIND = _view("unbind", "Unbind", SELECT)
 SPLIT = _view("split", "Split", SLICE)
 SPLIT_SIZES = _view("split_with_sizes", "SplitWithSizes", SLICE)
@@ -184,7 +186,12 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     """
     sizes = _resolved(input, integers(shape))
     found = _try_view(input, sizes)
-    return found if found is not None else view(input.clone(), sizes)
+    return found if found is not None else unsafe_view(input.clone(), sizes)
+
+
+def unsafe_view(made: Tensor, sizes: Sequence[int]) -> Tensor:
+    """A new contiguous result in another shape that fits; the caller shows ``made`` to nobody else."""
+    return record.view(UNSAFE_VIEW, made, *sizes)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
