@@ -135,6 +135,8 @@ F_NO_FLOW = (
 F_WAS_ELSEWHERE = 4096  # its value, which is gone, was on the GPU
 F_DIRECT = 8192  # of F_PYTHON rows: nothing acts here but the method of what the row holds
 F_VIEW_MEMORY = 16384  # a view of kind VIEW_MEMORY, or taken from one
+F_FLOAT16 = 32768  # the value of an op on float16, before it is rounded to that
+F_BFLOAT16 = 65536
 F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be changed in place
 
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
+    F_FLOAT16,
     F_IMPLICIT,
     F_REQUIRES_GRAD,
     F_VIEW,
@@ -237,6 +238,8 @@ def attach_cast(H, out, source):
         p[NIN] = 1
         p[INPUT] = source
         p[FLAGS] |= F_REQUIRES_GRAD | F_IMPLICIT
+        if p[DTYPE] >= FIRST_HALF:
+            q[FLAGS] |= F_FLOAT16 << (p[DTYPE] - FIRST_HALF)
         q[REFS] += 1
         renumber(H, p)
 
