@@ -382,6 +382,7 @@ X_INFERENCE_INPLACE = 44  # in-place on an inference tensor outside inference mo
 X_LAUNCH = 46  # backward has reached a row on the GPU, whose launches wait for Python
 X_DEVICE = 45  # operand i is not on the device that the call is for
 X_BOUNDS = 47  # strides that reach outside the storage, which has so many bytes
+X_LAYOUT = 48  # an input that is laid out otherwise than the op was made for
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)
