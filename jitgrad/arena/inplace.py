@@ -353,6 +353,8 @@ def copy_into(H, r, source, kernel):
 @jit
 def overlaps_itself(p):
     """Whether two elements of a row share memory (an expanded tensor)."""
+    if p[NUMEL] == 0:
+        return False
     for d in range(p[NDIM]):
         if p[SHAPE + d] > 1 and p[STRIDE + d] == 0:
             return True

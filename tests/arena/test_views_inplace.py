@@ -726,6 +726,8 @@ def what_overlaps_is_refused(torch):
         lambda: y[0].copy_(y[1]),
         lambda: y.mul_(y),
         lambda: y.mul_(y[...]),
+        lambda: one.expand(3)[:0].mul_(2),
+        lambda: one.expand(3, 1)[:, :0].add_(torch.ones(3, 0)),
         lambda: w.mul_(w),
         lambda: w.expand(2, 4).mul_(2),
         lambda: w.expand(2, 4).fill_(2),
