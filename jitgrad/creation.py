@@ -486,7 +486,7 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
         ndarray.ctypes.data,
         ndarray,
         dtype.code,
-        int(ndarray.nbytes),
+        (1 + sum((n - 1) * s for n, s in zip(ndarray.shape, strides, strict=True))) * item,
         *ndarray.shape,
         *strides,
     )

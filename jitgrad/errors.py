@@ -139,9 +139,35 @@ def _output_shape(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
 
 def _overlap(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    if b:
+        what = "some elements of the input tensor and the written-to tensor refer"
+    else:
+        what = "more than one element of the written-to tensor refers"
     return RuntimeError(
-        "unsupported operation: more than one element of the written-to tensor refers to a single"
-        " memory location. Please clone() the tensor before performing the operation."
+        f"unsupported operation: {what} to a single memory location. Please clone() the tensor before"
+        " performing the operation."
+    )
+
+
+def _bounds(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
+    offset, *geometry = args[2:]
+    n = len(geometry) // 2
+    return out_of_storage(geometry[:n], geometry[n:], offset, b, a)
+
+
+def out_of_storage(
+    shape: list[int], strides: list[int], offset: int, itemsize: int, room: int
+) -> RuntimeError:
+    """PyTorch's error for a geometry that a storage of ``room`` bytes does not hold."""
+    last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    wanted = (offset + last + 1) * itemsize
+    if wanted >= 1 << 63:
+        return RuntimeError(
+            f"Storage size calculation overflowed with sizes={shape} and strides={strides}"
+        )
+    return RuntimeError(
+        f"setStorage: sizes {shape}, strides {strides}, storage offset {offset}, and itemsize"
+        f" {itemsize} requiring a storage size of {wanted} are out of bounds for storage of size {room}"
     )
 
 
@@ -336,6 +362,7 @@ _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_VERSION: _version,
     col.X_OUTPUT_SHAPE: _output_shape,
     col.X_OVERLAP: _overlap,
+    col.X_BOUNDS: _bounds,
     col.X_STATUS: _status,
     col.X_MASK: _mask,
     col.X_DIMS: _dims,

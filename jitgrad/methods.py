@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad import creation, random
+from jitgrad import creation, random, storage
 from jitgrad.ops import (
     accumulating,
     activations,
@@ -71,7 +71,8 @@ _METHODS = {
     products: "mm bmm mv dot addmm outer matmul".split(),
     views: (
         "reshape flatten unflatten transpose swapaxes t permute movedim moveaxis squeeze unsqueeze expand"
-        " broadcast_to select narrow diagonal unbind split chunk tensor_split transpose_ swapaxes_ swapdims_"
+        " broadcast_to select narrow diagonal unfold as_strided as_strided_ unbind split chunk tensor_split"
+        " transpose_ swapaxes_ swapdims_"
         " t_ unsqueeze_ squeeze_"
     ).split(),
     joining: "flip repeat tile tril triu roll".split(),
@@ -115,9 +116,9 @@ def attach() -> None:
     extra = {
         "__matmul__": _matmul,
         "__rmatmul__": _reflected_matmul,
-        "unfold": arranging.window,
         "where": lambda self, condition, other: arithmetic.where(condition, self, other),
     }
+    extra |= {f.__name__: f for f in (storage.resize_, storage.set_, storage.untyped_storage)}
     for name, method in {**operators.OPERATORS, **assigning.INPLACE, **extra}.items():
         setattr(Tensor, name, method)
 
@@ -158,5 +159,5 @@ def public() -> dict[str, Any]:
             if module in (elementwise, creation, random):
                 continue
             found |= {n: vars(module)[n] for n in names if n in vars(module)}
-    methods_only = {"repeat", "expand"} | {n for n in found if n.endswith("_")}
+    methods_only = {"repeat", "expand", "unfold"} | {n for n in found if n.endswith("_")}
     return {n: f for n, f in found.items() if n not in methods_only}

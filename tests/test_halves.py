@@ -170,6 +170,52 @@ def test_gradients_have_the_dtype_and_add_up(dtype: str, torch: Any) -> None:
         )
 
 
+def hooks_of_nodes(module: Any, dtype: str) -> list[Any]:
+    """What hooks of nodes see and do on the way through a program in 16 bits."""
+    seen: list[Any] = []
+
+    def note(name: str) -> Any:
+        def hook(*gradients: Any) -> None:
+            flat = [g for part in gradients for g in part]
+            seen.append([name, *(None if g is None else str(g.dtype).split(".")[1] for g in flat)])
+
+        return hook
+
+    x = module.tensor([1.0, 2.0, 3.0], dtype=getattr(module, dtype), requires_grad=True)
+    w = module.tensor([2.0, 3.0, 4.0], requires_grad=True)
+    y = x.exp()
+    z = (y * w).sum()
+    y.register_hook(lambda g: note("tensor")((g,)))
+    y.grad_fn.register_prehook(note("before"))
+    y.grad_fn.register_hook(note("after"))
+    z.grad_fn.next_functions[0][0].register_hook(note("promoted"))
+    z.backward()
+    h = x.detach() * 0
+    h.add_(x)
+    h.mul_(x)
+    h.grad_fn.register_prehook(note("in place"))
+    (h.sum() + (x * 2).softmax(0)[1]).backward()
+    m = x.reshape(1, 3) @ x.detach().reshape(3, 1)
+    m.grad_fn.register_prehook(note("product"))
+    m.sum().backward()
+    for create_graph in (False, True):
+        s = (x * x).sum()
+        node = s.grad_fn.next_functions[0][0]
+        node.register_prehook(lambda g: (g[0] * 2,))
+        node.register_hook(lambda ours, _: tuple(3 * g for g in ours))
+        s.backward(create_graph=create_graph)
+    return [seen, x.grad.tolist(), w.grad.tolist()]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph")
+def test_hooks_of_nodes_see_16_bits(dtype: str, torch: Any) -> None:
+    ours, theirs = (hooks_of_nodes(module, dtype) for module in (jitgrad, torch))
+    assert ours[0] == theirs[0]
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=TOLERANCE[dtype])
+    np.testing.assert_allclose(ours[2], theirs[2], rtol=TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_in_place_and_indices(dtype: str, torch: Any) -> None:
     def run(module: Any) -> list[Any]:

@@ -143,6 +143,9 @@ F_NO_FLOW = (
 )
 F_WAS_ELSEWHERE = 4096  # its value, which is gone, was on the GPU
 F_DIRECT = 8192  # of F_PYTHON rows: nothing acts here but the method of what the row holds
+F_VIEW_MEMORY = 16384  # a view of kind VIEW_MEMORY, or taken from one
+F_FLOAT16 = 32768  # the value of an op on float16, before it is rounded to that
+F_BFLOAT16 = 65536
 F_VIEW_MADE = F_VIEW_NO_GRAD | F_VIEW_SEVERAL | F_VIEW_FUNCTION  # not to be changed in place
 
 # View rows keep in ATTR how their elements lie in a contiguous gradient of their input.
@@ -154,8 +157,12 @@ VIEW_KIND = MAX_DIMS + 1  # one of:
 VIEW_REGION = 0  # each element of the view is another element of the input
 VIEW_ALIAS = 1  # the same elements in the same order: the gradient is passed on as it is
 VIEW_EXPAND = 2  # the input was broadcast: the gradient is summed
-VIEW_SLICES = 3  # input 1 has replaced that region of input 0
-VIEW_WHOLE = 4  # the same, and the region is everything
+VIEW_OVERLAP = (
+    3  # a region with elements that several of the view show: their gradients are added up
+)
+VIEW_MEMORY = 4  # no region: gradients go by the memory, where the input has the strides noted here
+VIEW_SLICES = 5  # input 1 has replaced that region of input 0
+VIEW_WHOLE = 6  # the same, and the region is everything
 
 # A family: what a base and its views share.
 M_BASE = 0  # the row that the base shows at present
@@ -171,7 +178,7 @@ A_FIRST = 2  # first attribute of the op itself
 S_DATA = (
     0  # address of the first byte, 64-byte aligned unless borrowed; of the GPU: `arena.devices`
 )
-S_BYTES = 1  # bytes that can be used
+S_BYTES = 1  # bytes that were asked for (of the GPU: that can be used)
 S_REFS = 2  # rows (and lists of rows) that share it
 S_VERSION = 3  # counts in-place changes
 S_CLASS = (
@@ -392,6 +399,8 @@ X_INFERENCE = 43  # an inference tensor would have to be saved for backward
 X_INFERENCE_INPLACE = 44  # in-place on an inference tensor outside inference mode
 X_LAUNCH = 46  # backward has reached a row on the GPU, whose launches wait for Python
 X_DEVICE = 45  # operand i is not on the device that the call is for
+X_BOUNDS = 47  # strides that reach outside the storage, which has so many bytes
+X_LAYOUT = 48  # an input that is laid out otherwise than the op was made for
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

@@ -19,6 +19,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import header
 from jitgrad.arena.inspect import Rows, inputs, row_numbers, rows, storages
+from jitgrad.arena.storage import class_bytes, size_class
 from jitgrad.ops.table import OPS
 
 _ITEMSIZE = np.array([d.itemsize for d in dtypes.ALL])
@@ -215,8 +216,16 @@ def _check_storages(lines: Rows, stores: Any, used: Any, on_the_way: list[int]) 
         stores[gpu, col.S_BYTES].sum() == header[col.H_GPU_BYTES], "the GPU's bytes are miscounted"
     )
     own = used[(stores[used, col.S_CLASS] >= 0) & (stores[used, col.S_CLASS] < col.POOL_CLASSES)]
-    _need(stores[own, col.S_BYTES].sum() == header[col.H_LIVE_BYTES], "live bytes are miscounted")
+    nbytes, counts = np.unique(stores[own, col.S_BYTES], return_counts=True)
+    live = sum(_buffer_bytes(n) * count for n, count in zip(nbytes, counts, strict=True))
+    _need(live == header[col.H_LIVE_BYTES], "live bytes are miscounted")
     _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
+
+
+@functools.cache
+def _buffer_bytes(nbytes: int) -> int:
+    """The bytes of the buffer that a storage of so many needs."""
+    return int(class_bytes.py_func(size_class.py_func(nbytes)))
 
 
 def checked(entry: Callable[..., Any]) -> Callable[..., Any]:

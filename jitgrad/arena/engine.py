@@ -43,8 +43,9 @@ ENTRIES = {
     for module, names in {
         "entries": "pointwise new borrow restride shape stride word row address version bump item flag grad"
         " mode take_modes"
-        " set_grad empty_cache pointwise_ view lanes explicit convert on_device commands empty_gpu",
-        "sharing": "memory base base_flags refresh alias data set_data take_data adopt forget view_ pieces",
+        " set_grad empty_cache pointwise_ view lanes alike explicit convert on_device commands empty_gpu",
+        "sharing": "memory room base base_flags refresh alias data set_data take_data adopt forget view_"
+        " pieces",
         "passes": "backward resume abort stopped replace settle_leaf settle_row send",
         "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
         " function output function_call begin versions",

@@ -34,12 +34,13 @@ from jitgrad.arena.columns import (
     STORAGE,
     STRIDE,
     X_DIMS,
+    X_LAYOUT,
     X_TYPE,
 )
 from jitgrad.arena.devices import use_device
 from jitgrad.arena.histories import operands_current, recording
 from jitgrad.arena.inplace import record_inplace
-from jitgrad.arena.nodes import record_explicit, record_lanes
+from jitgrad.arena.nodes import record_explicit, record_explicit_of, record_lanes
 from jitgrad.arena.python import (
     all_here,
     failed,
@@ -480,15 +481,22 @@ def view(self, args, n):
         r = recording(H, r)
     if r == NONE:
         return failed(H)
-    if n - 2 > MAX_DIMS:
-        fault(H, X_DIMS, n - 2, 0, 0)
+    if not integers(H, a, 2, n):
         return failed(H)
-    numbers = words(H + H_ARGS * 8)
-    for i in range(n - 2):
-        numbers[i] = as_int(a[i + 2])
-    if error_occurred() != 0:
-        return 0
-    return result(H, make_view(H, as_int(a[0]), r, numbers, n - 2))
+    return result(H, make_view(H, as_int(a[0]), r, at(words(H), H_ARGS), n - 2))
+
+
+@jit
+def integers(H, a, first, n):
+    """Stage the arguments from ``first`` on in H_ARGS; False after a fault."""
+    # An offset, sizes and strides are the most that a view takes.
+    if n - first > 2 * MAX_DIMS + 1:
+        fault(H, X_DIMS, (n - first) // 2, 0, 0)
+        return False
+    numbers = at(words(H), H_ARGS)
+    for i in range(n - first):
+        numbers[i] = as_int(a[i + first])
+    return error_occurred() == 0
 
 
 def lanes(self, args, n):
@@ -525,6 +533,44 @@ def lanes(self, args, n):
         return 0
     keep_dims = as_int(a[4])
     return result(H, record_lanes(H, as_int(a[0]), r, mask, keep_dims, attrs, n - 5))
+
+
+def alike(self, args, n):
+    """``alike(op, layout, *inputs)``: an op of at most MAX_INPUTS inputs whose result is like the first.
+
+    ``layout`` says what the op was made for: of each input 8 bits, its dtype code and number of dims.
+    """
+    H = capsule_pointer(self, 0)
+    a = words(args)
+    h = words(H)
+    if not ready(H):
+        return failed(H)
+    layout = as_int(a[1])
+    rows = words(h[H_LIST])
+    for i in range(n - 2):
+        r = tensor_row(H, a[2 + i])
+        if r == NONE:
+            fault(H, X_TYPE, i, 0, 0)
+            return failed(H)
+        if not here(H, r, i):
+            return failed(H)
+        r = recording(H, r)
+        if r == NONE:
+            return failed(H)
+        p = row_at(H, r)
+        if (p[DTYPE] << 4 | p[NDIM]) != (layout >> (8 * i)) & 255:
+            fault(H, X_LAYOUT, i, 0, 0)
+            return failed(H)
+        rows[i] = r
+    p = row_at(H, rows[0])
+    shape = at(h, C_SHAPE)
+    for d in range(p[NDIM]):
+        shape[d] = p[SHAPE + d]
+    dtype = p[DTYPE]
+    op = as_int(a[0])
+    return result(
+        H, record_explicit_of(H, op, dtype, dtype, n - 2, p[NDIM], shape, at(h, C_ATTR), 0)
+    )
 
 
 def explicit(self, args, n):

@@ -13,6 +13,7 @@ from jitgrad.arena.columns import (
     F_RETAIN,
     F_VIEW,
     F_VIEW_MADE,
+    F_VIEW_MEMORY,
     FLAGS,
     GRAD,
     H_GRAD_MODE,
@@ -172,10 +173,11 @@ def may_change(H, r, op):
 def without_hooks(H, r):
     """The row that a change in place of row ``r`` takes as its old self; NONE after a fault.
 
-    For a view with hooks that is a new one: the change goes past them, to the base.
+    For a view with hooks that is a new one: the change goes past them, to the base.  So it does past what
+    loses the gradients of elements that the base has.
     """
     p = row_at(H, r)
-    if p[FLAGS] & F_VIEW and p[HELD] != 0:
+    if p[FLAGS] & F_VIEW and (p[HELD] != 0 or p[FLAGS] & F_VIEW_MEMORY):
         return cut_anew(H, r)
     return r
 

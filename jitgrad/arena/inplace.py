@@ -7,6 +7,7 @@ from __future__ import annotations
 from jitgrad.arena.columns import (
     DTYPE,
     F_CONTIGUOUS,
+    F_FLOAT16,
     F_IMPLICIT,
     F_REQUIRES_GRAD,
     F_VIEW,
@@ -74,6 +75,7 @@ from jitgrad.arena.recorder import (
     round_numbers,
     store_number,
 )
+from jitgrad.arena.regions import is_dense, may_overlap
 from jitgrad.arena.rows import (
     C_KIND,
     C_N,
@@ -151,8 +153,10 @@ def record_inplace(H, op, n):
     if not has_shape(p, h[C_NDIM], at(h, C_SHAPE)):
         return fault(H, X_OUTPUT_SHAPE, h[C_NDIM], 0, 0)
     # Writing the same number several times does no harm.
-    if overlaps_itself(p) and (o[O_BITS] & OB_FILLS == 0 or h[C_KIND + 1] == KIND_TENSOR):
-        return fault(H, X_OVERLAP, op, 0, 0)
+    if o[O_BITS] & OB_FILLS == 0 or h[C_KIND + 1] == KIND_TENSOR:
+        # Without history what overlaps in other ways is computed in some order, as in PyTorch.
+        if overlaps_itself(p) or (grad and may_overlap(p[NDIM], at(p, SHAPE), at(p, STRIDE))):
+            return fault(H, X_OVERLAP, op, 0, 0)
     # Another operand that shows other elements of the same storage would be read after it is written.
     apart = result != p[DTYPE]
     buffer = store(H, p[STORAGE])[S_DATA]
@@ -160,6 +164,8 @@ def record_inplace(H, op, n):
         if h[C_KIND + i] == KIND_TENSOR:
             q = row_at(H, h[C_ROW + i])
             if store(H, q[STORAGE])[S_DATA] == buffer and not same_elements(p, q):
+                if meet(p, q):
+                    return fault(H, X_OVERLAP, op, 1, 0)
                 apart = True
     target = r
     spare = NONE
@@ -232,6 +238,8 @@ def attach_cast(H, out, source):
         p[NIN] = 1
         p[INPUT] = source
         p[FLAGS] |= F_REQUIRES_GRAD | F_IMPLICIT
+        if p[DTYPE] >= FIRST_HALF:
+            q[FLAGS] |= F_FLOAT16 << (p[DTYPE] - FIRST_HALF)
         q[REFS] += 1
         renumber(H, p)
 
@@ -345,10 +353,21 @@ def copy_into(H, r, source, kernel):
 @jit
 def overlaps_itself(p):
     """Whether two elements of a row share memory (an expanded tensor)."""
+    if p[NUMEL] == 0:
+        return False
     for d in range(p[NDIM]):
         if p[SHAPE + d] > 1 and p[STRIDE + d] == 0:
             return True
     return False
+
+
+@jit
+def meet(p, q):
+    """Whether two rows of one storage, each without gaps, have elements in common."""
+    if p[NUMEL] == 0 or q[NUMEL] == 0 or not is_dense(p) or not is_dense(q):
+        return False
+    a, b = itemsize(p[DTYPE]), itemsize(q[DTYPE])
+    return p[OFFSET] * a < (q[OFFSET] + q[NUMEL]) * b and q[OFFSET] * b < (p[OFFSET] + p[NUMEL]) * a
 
 
 @jit

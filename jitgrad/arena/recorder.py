@@ -11,6 +11,7 @@ from jitgrad.arena.columns import (
     ATTR,
     DTYPE,
     F_CONTIGUOUS,
+    F_FLOAT16,
     F_HOLDS,
     F_IMPLICIT,
     F_REQUIRES_GRAD,
@@ -412,6 +413,7 @@ def rounded_row(H, out, half):
     The cast's kernel must be loaded.  NONE after a fault.
     """
     rounded = cast_row(H, out, half)
+    row_at(H, out)[FLAGS] |= F_FLOAT16 << (half - FIRST_HALF)
     if rounded != NONE:
         row_at(H, rounded)[FLAGS] |= F_IMPLICIT
     drop(H, out)

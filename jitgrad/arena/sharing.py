@@ -19,23 +19,24 @@ from jitgrad.arena.columns import (
     H_GRAD_MODE,
     LEAF,
     MADE,
-    MAX_DIMS,
     NDIM,
     NONE,
     OP,
     OUTNR,
     OUTVER,
+    S_BYTES,
     S_DATA,
     S_VERSION,
     SAVED,
     SAVED_OUT,
     SHAPE,
     STORAGE,
-    X_DIMS,
+    STRIDE,
     X_INTERNAL,
     X_OVERLAP,
     X_TYPE,
 )
+from jitgrad.arena.entries import integers
 from jitgrad.arena.families import base_of, end_family
 from jitgrad.arena.histories import (
     current,
@@ -47,7 +48,7 @@ from jitgrad.arena.histories import (
     view_changed,
     without_hooks,
 )
-from jitgrad.arena.inplace import copy_into, overlaps_itself
+from jitgrad.arena.inplace import copy_into
 from jitgrad.arena.python import (
     failed,
     fault,
@@ -61,6 +62,7 @@ from jitgrad.arena.python import (
     wrap,
     wrap_as,
 )
+from jitgrad.arena.regions import may_overlap
 from jitgrad.arena.rows import drop, flush, leave_family, row_at
 from jitgrad.arena.shapes import has_shape
 from jitgrad.arena.slices import alias_row, show_memory, slices_row
@@ -71,7 +73,6 @@ from jitgrad.kernels.lowlevel import (
     at,
     capsule_pointer,
     decref,
-    error_occurred,
     incref,
     jit,
     new_int,
@@ -98,6 +99,15 @@ def memory(self, args, n):
     if r == NONE:
         return failed(H)
     return new_int(store(H, row_at(H, r)[STORAGE])[S_DATA])
+
+
+def room(self, args, n):
+    """``room(x)``: the bytes of the storage."""
+    H = capsule_pointer(self, 0)
+    r = first_row(H, args)
+    if r == NONE:
+        return failed(H)
+    return new_int(store(H, row_at(H, r)[STORAGE])[S_BYTES])
 
 
 def base(self, args, n):
@@ -268,7 +278,7 @@ def adopt(self, args, n):
         return failed(H)
     if not may_change(H, r, q[OP]):
         return failed(H)
-    if p[STORAGE] != q[STORAGE] and overlaps_itself(p):
+    if p[STORAGE] != q[STORAGE] and may_overlap(p[NDIM], at(p, SHAPE), at(p, STRIDE)):
         fault(H, X_OVERLAP, q[OP], 0, 0)
         return failed(H)
     view = p[FLAGS] & F_VIEW
@@ -378,18 +388,6 @@ def has_gradient_of_another_shape(H, r):
     """Whether the ``.grad`` of row ``r`` does not fit it any more."""
     p = row_at(H, r)
     return p[GRAD] != NONE and not has_shape(row_at(H, p[GRAD]), p[NDIM], at(p, SHAPE))
-
-
-@jit
-def integers(H, a, first, n):
-    """Stage the arguments from ``first`` on in H_ARGS; False after a fault."""
-    if n - first > MAX_DIMS:
-        fault(H, X_DIMS, n - first, 0, 0)
-        return False
-    numbers = words(H + H_ARGS * 8)
-    for i in range(n - first):
-        numbers[i] = as_int(a[i + first])
-    return error_occurred() == 0
 
 
 # ---------------------------------------------------------------- several views at once

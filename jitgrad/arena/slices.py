@@ -16,10 +16,8 @@ from jitgrad.arena.columns import (
     F_REQUIRES_GRAD,
     F_VIEW,
     FLAGS,
-    H_ARGS,
     INPUT,
     MADE,
-    MAX_DIMS,
     NDIM,
     NIN,
     NONE,
@@ -32,25 +30,21 @@ from jitgrad.arena.columns import (
     SHAPE,
     STORAGE,
     STRIDE,
-    VIEW_ALIAS,
     VIEW_EXPAND,
     VIEW_KIND,
-    VIEW_OFFSET,
     VIEW_REGION,
     VIEW_SLICES,
-    VIEW_STRIDE,
     VIEW_WHOLE,
     X_VIEW_INPLACE,
 )
 from jitgrad.arena.families import join_family
 from jitgrad.arena.python import fault, no_memory
+from jitgrad.arena.regions import find_region, lay
 from jitgrad.arena.rows import drop, is_contiguous, renumber, row_at, row_new
 from jitgrad.arena.storage import store
-from jitgrad.kernels.lowlevel import at, jit, words
+from jitgrad.kernels.lowlevel import jit
 from jitgrad.ops import views as ops
 
-GRAD_STRIDE = ATTR + VIEW_STRIDE
-GRAD_OFFSET = ATTR + VIEW_OFFSET
 OP_AS_STRIDED = ops.AS_STRIDED.number
 OP_COPY_SLICES = ops.COPY_SLICES.number
 
@@ -80,103 +74,6 @@ def show_memory(H, q, p):
     q[FLAGS] = (q[FLAGS] & ~F_CONTIGUOUS) | (p[FLAGS] & F_CONTIGUOUS)
     q[STORAGE] = p[STORAGE]
     store(H, p[STORAGE])[S_REFS] += 1
-
-
-# ---------------------------------------------------------------- where a part lies
-@jit
-def base_dims(p, size, stride, step):
-    """The dims of row ``p`` by falling stride, neighbours that lie as one merged; how many, or NONE.
-
-    ``step`` is a dim's stride in a contiguous gradient.  NONE: elements share memory.
-    """
-    n = 0
-    g = 1
-    for k in range(p[NDIM]):
-        d = p[NDIM] - 1 - k
-        if p[SHAPE + d] == 1:
-            continue
-        if p[STRIDE + d] == 0:
-            return NONE
-        if n > 0 and p[STRIDE + d] == size[n - 1] * stride[n - 1]:
-            size[n - 1] *= p[SHAPE + d]
-        else:
-            size[n] = p[SHAPE + d]
-            stride[n] = p[STRIDE + d]
-            step[n] = g
-            n += 1
-        g *= p[SHAPE + d]
-    for i in range(1, n):
-        for k in range(i):
-            j = i - k
-            if stride[j - 1] < stride[j]:
-                exchange(size, j)
-                exchange(stride, j)
-                exchange(step, j)
-    return n
-
-
-@jit
-def exchange(numbers, j):
-    """Exchange word ``j`` with the one before it."""
-    one = numbers[j]
-    numbers[j] = numbers[j - 1]
-    numbers[j - 1] = one
-
-
-@jit
-def find_region(H, b, r, q):
-    """Note in row ``q`` where the elements of row ``r`` lie in a contiguous gradient of row ``b``.
-
-    ``q`` has the dims of ``r``; those repeated by `expand` count as one element.  False if ``r`` shows
-    something that no strides describe there.
-    """
-    p = row_at(H, b)
-    v = row_at(H, r)
-    q[ATTR + VIEW_KIND] = VIEW_REGION
-    q[GRAD_OFFSET] = 0
-    for d in range(v[NDIM]):
-        q[GRAD_STRIDE + d] = 0
-    if v[NUMEL] == 0:
-        return True
-    if p[FLAGS] & F_CONTIGUOUS:
-        for d in range(v[NDIM]):
-            q[GRAD_STRIDE + d] = v[STRIDE + d]
-        q[GRAD_OFFSET] = v[OFFSET] - p[OFFSET]
-        if v[FLAGS] & F_CONTIGUOUS and v[NUMEL] == p[NUMEL]:
-            q[ATTR + VIEW_KIND] = VIEW_ALIAS
-        return True
-    # The base's own strides have gaps or another order: take the part's strides apart into steps along
-    # the base's dims.  H_ARGS is free: no kernel is being prepared.
-    size = words(H + H_ARGS * 8)
-    stride = at(size, MAX_DIMS)
-    step = at(size, 2 * MAX_DIMS)
-    last = at(size, 3 * MAX_DIMS)
-    n = base_dims(p, size, stride, step)
-    rest = v[OFFSET] - p[OFFSET]
-    if n == NONE or rest < 0:
-        return False
-    for i in range(n):
-        c = rest // stride[i]
-        rest -= c * stride[i]
-        q[GRAD_OFFSET] += c * step[i]
-        last[i] = c
-    if rest != 0:
-        return False
-    for d in range(v[NDIM]):
-        if v[SHAPE + d] > 1:
-            rest = v[STRIDE + d]
-            for i in range(n):
-                c = rest // stride[i]
-                rest -= c * stride[i]
-                q[GRAD_STRIDE + d] += c * step[i]
-                last[i] += c * (v[SHAPE + d] - 1)
-            if rest != 0:
-                return False
-    # A part that runs from one dim of the base into the next is no part by strides in its gradient.
-    for i in range(n):
-        if last[i] >= size[i]:
-            return False
-    return True
 
 
 # ---------------------------------------------------------------- the rows
@@ -214,27 +111,20 @@ def strided_row(H, b, r):
             numel *= once[SHAPE + d]
         once[NUMEL] = numel
         once[FLAGS] = F_IMPLICIT | (F_CONTIGUOUS if is_contiguous(once) else 0)
-        if not cut(H, source, b, source):
-            drop(H, source)
-            drop(H, v)
-            return NONE
+        cut(H, source, b)
         cut_from(H, v, source)
         row_at(H, v)[ATTR + VIEW_KIND] = VIEW_EXPAND
         drop(H, source)
-    elif not cut(H, v, b, v):
-        drop(H, v)
-        return NONE
+    else:
+        cut(H, v, b)
     return v
 
 
 @jit
-def cut(H, v, b, r):
-    """Give row ``v`` its history: the part of base ``b`` that row ``r`` shows.  False after a fault."""
-    if not find_region(H, b, r, row_at(H, v)):
-        fault(H, X_VIEW_INPLACE, r, b, 0)
-        return False
+def cut(H, v, b):
+    """Give row ``v``, which shows a part of base ``b``, its history."""
+    lay(H, b, v, row_at(H, v))
     cut_from(H, v, b)
-    return True
 
 
 @jit

@@ -247,7 +247,7 @@ def storage_new(H, nbytes):
         return NONE
     p = store(H, s)
     p[S_DATA] = data
-    p[S_BYTES] = size
+    p[S_BYTES] = nbytes
     p[S_CLASS] = k
     h[H_LIVE_BYTES] += size
     if h[H_LIVE_BYTES] > h[H_PEAK_BYTES]:
@@ -370,7 +370,8 @@ def storage_release(H, s):
         return
     data = p[S_DATA]
     size = class_bytes(p[S_CLASS])
-    h[H_LIVE_BYTES] -= p[S_BYTES]
+    # Not more than was asked for needs: the buffer may be a larger one.
+    h[H_LIVE_BYTES] -= class_bytes(size_class(p[S_BYTES]))
     if h[H_DEBUG] != 0:
         # All bits set: NaN in every float dtype, -1 or 255 in the integers.
         for i in range(size // 8):

@@ -15,6 +15,7 @@ from jitgrad.arena.columns import (
     F_REQUIRES_GRAD,
     F_VIEW,
     F_VIEW_MADE,
+    F_VIEW_MEMORY,
     F_VIEW_NO_GRAD,
     FLAGS,
     H_GRAD_MODE,
@@ -31,6 +32,7 @@ from jitgrad.arena.columns import (
     OFFSET,
     OP,
     REFS,
+    S_BYTES,
     S_REFS,
     S_VERSION,
     SHAPE,
@@ -41,9 +43,10 @@ from jitgrad.arena.columns import (
     VIEW_ARGS_MAX,
     VIEW_EXPAND,
     VIEW_KIND,
-    VIEW_OFFSET,
+    VIEW_MEMORY,
+    VIEW_OVERLAP,
     VIEW_REGION,
-    VIEW_STRIDE,
+    X_BOUNDS,
     X_DIM,
     X_DIMS,
     X_INDEX,
@@ -51,14 +54,13 @@ from jitgrad.arena.columns import (
 )
 from jitgrad.arena.families import join_family
 from jitgrad.arena.python import fault, no_memory
-from jitgrad.arena.rows import drop, is_contiguous, row_at, row_new
+from jitgrad.arena.regions import GRAD_OFFSET, GRAD_STRIDE, lay, may_overlap
+from jitgrad.arena.rows import drop, is_contiguous, itemsize, row_at, row_new
 from jitgrad.arena.storage import store
 from jitgrad.dtypes import FIRST_FLOAT
-from jitgrad.kernels.lowlevel import jit, words
+from jitgrad.kernels.lowlevel import at, jit, words
 from jitgrad.ops import views as ops
 
-GRAD_STRIDE = ATTR + VIEW_STRIDE
-GRAD_OFFSET = ATTR + VIEW_OFFSET
 OP_VIEW = ops.VIEW.number
 OP_TRANSPOSE = ops.TRANSPOSE.number
 OP_T = ops.T.number
@@ -72,6 +74,9 @@ OP_DETACH = ops.DETACH.number
 OP_ALIAS = ops.ALIAS.number
 OP_DIAGONAL = ops.DIAGONAL.number
 OP_UNBIND = ops.UNBIND.number
+OP_UNSAFE_VIEW = ops.UNSAFE_VIEW.number
+OP_UNFOLD = ops.UNFOLD.number
+OP_AS_STRIDED = ops.AS_STRIDED.number
 
 
 @jit
@@ -99,20 +104,28 @@ def view_begin(H, r, op):
     store(H, p[STORAGE])[S_REFS] += 1
     if op == OP_DETACH:
         return v
-    q[FLAGS] = F_VIEW | (p[FLAGS] & F_VIEW_MADE)
-    q[MADE] = store(H, p[STORAGE])[S_VERSION]
-    if not join_family(H, v, r):
+    if op != OP_UNSAFE_VIEW and not begin_sharing(H, r, v):
         drop(H, v)
         return no_memory(H)
-    if words(H)[H_GRAD_MODE] == 0:
-        q[FLAGS] = F_VIEW | F_VIEW_NO_GRAD
-    elif p[FLAGS] & F_REQUIRES_GRAD and p[DTYPE] >= FIRST_FLOAT:
+    if words(H)[H_GRAD_MODE] != 0 and p[FLAGS] & F_REQUIRES_GRAD and p[DTYPE] >= FIRST_FLOAT:
         q[OP] = op
         q[NIN] = 1
         q[INPUT] = r
         q[FLAGS] |= F_REQUIRES_GRAD
         p[REFS] += 1
     return v
+
+
+@jit
+def begin_sharing(H, r, v):
+    """Make row ``v`` a view of row ``r``, as far as changes in place go; False when memory is out."""
+    p = row_at(H, r)
+    q = row_at(H, v)
+    q[FLAGS] = F_VIEW | (p[FLAGS] & (F_VIEW_MADE | F_VIEW_MEMORY))
+    q[MADE] = store(H, p[STORAGE])[S_VERSION]
+    if words(H)[H_GRAD_MODE] == 0:
+        q[FLAGS] = F_VIEW | F_VIEW_NO_GRAD
+    return join_family(H, v, r)
 
 
 @jit
@@ -233,7 +246,7 @@ def make_view(H, op, r, args, n):
     if like != 0:
         op = like
     if op == OP_VIEW:
-        return make_reshape(H, op, r, args, n)
+        return make_reshape(H, name, r, args, n)
     v = view_begin(H, r, name)
     if v == NONE:
         return NONE
@@ -347,6 +360,10 @@ def make_view(H, op, r, args, n):
         q[ATTR + VIEW_KIND] = VIEW_EXPAND
     elif op == OP_DIAGONAL:
         diagonal_of(q, args[0], args[1], args[2])
+    elif op == OP_UNFOLD:
+        ok = unfold(H, q, args[0], args[1], args[2])
+    elif op == OP_AS_STRIDED:
+        ok = restrided(H, r, v, args, n)
     else:
         q[ATTR + VIEW_KIND] = VIEW_ALIAS
     if not ok:
@@ -376,6 +393,55 @@ def diagonal_of(q, offset, a, b):
     remove_dim(q, max(a, b))
     remove_dim(q, min(a, b))
     insert_dim(q, q[NDIM], count, stride, grad_stride)
+
+
+@jit
+def unfold(H, q, d, size, step):
+    """Windows along dim ``d``, whose elements are appended as the last dim; False after a fault."""
+    if q[NDIM] == MAX_DIMS:
+        fault(H, X_DIMS, MAX_DIMS + 1, 0, 0)
+        return False
+    if q[NDIM] == 0:
+        insert_dim(q, 0, size, 1, 1)
+        return True
+    stride = q[STRIDE + d]
+    grad_stride = q[GRAD_STRIDE + d]
+    count = (q[SHAPE + d] - size) // step + 1
+    set_dim(q, d, count, stride * step, grad_stride * step)
+    insert_dim(q, q[NDIM], size, stride, grad_stride)
+    if may_overlap(q[NDIM], at(q, SHAPE), at(q, GRAD_STRIDE)):
+        q[ATTR + VIEW_KIND] = VIEW_OVERLAP
+    return True
+
+
+@jit
+def restrided(H, r, v, args, n):
+    """Give view ``v`` of row ``r`` an offset, sizes and strides in the storage; False after a fault."""
+    q = row_at(H, v)
+    ndim = (n - 1) // 2
+    if ndim > MAX_DIMS:
+        fault(H, X_DIMS, ndim, 0, 0)
+        return False
+    q[OFFSET] = args[0]
+    q[NDIM] = ndim
+    # In floating point no product overflows.
+    last = args[0] * 1.0
+    for d in range(ndim):
+        q[SHAPE + d] = args[1 + d]
+        q[STRIDE + d] = args[1 + ndim + d]
+        last += (args[1 + d] - 1.0) * args[1 + ndim + d]
+    room = store(H, q[STORAGE])[S_BYTES]
+    numel = 1.0
+    for d in range(ndim):
+        numel *= args[1 + d]
+    if numel > 0 and (last + 1) * itemsize(q[DTYPE]) > room or numel > 1 << 46:
+        fault(H, X_BOUNDS, room, itemsize(q[DTYPE]), 0)
+        return False
+    view_end(q)
+    lay(H, r, v, q)
+    if q[ATTR + VIEW_KIND] == VIEW_MEMORY:
+        q[FLAGS] |= F_VIEW_MEMORY
+    return True
 
 
 @jit
@@ -411,6 +477,8 @@ def expand_to(H, p, q, sizes, n):
 @jit
 def make_reshape(H, op, r, sizes, n):
     """A view in ``n`` checked sizes, or NONE: a fault with detail 1 means that strides forbid a view."""
+    if n > MAX_DIMS:
+        return fault(H, X_DIMS, n, 0, 0)
     v = view_begin(H, r, op)
     if v == NONE:
         return NONE

@@ -42,7 +42,9 @@ from jitgrad.arena.columns import (
     VIEW_ALIAS,
     VIEW_EXPAND,
     VIEW_KIND,
+    VIEW_MEMORY,
     VIEW_OFFSET,
+    VIEW_OVERLAP,
     VIEW_SLICES,
     VIEW_STRIDE,
     VIEW_WHOLE,
@@ -84,6 +86,7 @@ from jitgrad.arena.lanes import (
     lane_spread,
     run_lanes,
 )
+from jitgrad.arena.overlaps import overlap_vjp
 from jitgrad.arena.promotion import N_DTYPES
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import C_NUMBER, parallel_ready, plan_operand
@@ -138,6 +141,10 @@ def ready_to_run(H, p):
     if not parallel_ready(H, p[NUMEL]):
         return NONE
     if o[O_FAMILY] == VIEW:
+        if words(H)[H_DEVICE] != 0:
+            kind = p[ATTR + VIEW_KIND]
+            if kind == VIEW_OVERLAP or kind == VIEW_MEMORY:
+                return fault(H, X_KERNEL, op, p[DTYPE], W_BACKWARD)
         return 0
     for i in range(min(p[NIN], MAX_INPUTS)):
         if o[O_DIFF] & (1 << i) and (o[O_ALIAS] & (1 << i)) == 0 and wants(H, p, i):
@@ -255,6 +262,8 @@ def view_row(H, ctx, k):
     q = row_at(H, j)
     dtype = p[DTYPE]
     size = itemsize(dtype)
+    if kind == VIEW_OVERLAP or kind == VIEW_MEMORY:
+        return overlap_vjp(H, ctx, k)
     if kind == VIEW_ALIAS:
         return give(H, ctx, j, share(H, node[N_GRAD]), node[N_UNIFORM])
     if kind == VIEW_EXPAND:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.grad_mode import enable_grad
+from jitgrad.autograd.pushing import forward_mode
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -135,7 +136,8 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         # Not zeros: a formula may treat a cotangent of 0 apart.
         cotangent = ones_like(tensor.detach()).requires_grad_()
         inputs = [d.tensor for d in _duals]
-        pulled = grad(tensor, inputs, cotangent, create_graph=True, allow_unused=True)
+        with forward_mode():
+            pulled = grad(tensor, inputs, cotangent, create_graph=True, allow_unused=True)
         reached = [(g, d.tangent) for g, d in zip(pulled, _duals, strict=True) if g is not None]
         primal = tensor if keeps else tensor.detach()
         if not reached:

@@ -42,6 +42,11 @@ class FunctionContext(Held):
     _function: type[Function]
     needs_input_grad: tuple[bool, ...] = ()
     _saved: tuple[Any, ...] = ()
+    #: What `save_for_forward` kept, and whether jvp runs, which sees that.
+    _saved_forward: tuple[Any, ...] = ()
+    _pushing = False
+    #: Of a function with a jvp: shape and dtype of each argument that may have a tangent.
+    _given: tuple[Any, ...] = ()
     _versions: Sequence[int] = ()
     _freed = False
     _materialize = True
@@ -71,7 +76,8 @@ class FunctionContext(Held):
         self._saved = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
-        """Accepted: forward mode works by the function's backward."""
+        """Keep tensors that `saved_tensors` has when ``jvp`` reads it."""
+        self._saved_forward = tensors
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -82,6 +88,8 @@ class FunctionContext(Held):
         RuntimeError
             If a backward pass has freed them, or one was changed in place since.
         """
+        if self._pushing and self._saved_forward:
+            return self._saved_forward
         if self._freed:
             raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
         if self.packed is not None:
@@ -119,8 +127,10 @@ class FunctionContext(Held):
             found = (found,)
         if len(found) != len(self.needs_input_grad):
             found = self._counted(found)
-        if not retain and self._saved:
-            self._saved, self._freed = (), True
+        if not retain:
+            self._saved_forward = ()
+            if self._saved:
+                self._saved, self._freed = (), True
         return found
 
     def fitted(self, node: Any, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -159,6 +169,12 @@ class FunctionContext(Held):
             ]
         self._node = node
         try:
+            if self._function._pushes:
+                from jitgrad.autograd import pushing
+
+                found = pushing.pulled(self, gradients)
+                if found is not None:
+                    return found if self._places is None else [found[i] for i in self._places]
             found = self._function.backward(self, *gradients)
         finally:
             # It holds the row, and the row this context.
@@ -173,7 +189,17 @@ class FunctionContext(Held):
             if self.packed is not None:
                 self.packed.free()
             self._saved, self._freed = (), bool(self._saved) or self._freed
+            self._saved_forward = ()
         return found if self._places is None else [found[i] for i in self._places]
+
+    def push(self, tangents: Sequence[Any]) -> tuple[Any, ...]:
+        """Call the user's jvp: the tangents of all arguments in, those of the outputs out."""
+        self._pushing = True
+        try:
+            found = self._function.jvp(self, *tangents)
+        finally:
+            self._pushing = False
+        return found if isinstance(found, tuple) else (found,)
 
 
 class Function:
@@ -206,11 +232,21 @@ class Function:
     _context: type[FunctionContext]
     #: Whether forward takes the context itself: there is no setup_context.
     _own_context = True
+    #: Whether a pass for tangents goes other ways than through its backward.
+    _pushes = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Named as PyTorch names the node.
         cls._own_context = cls.setup_context is Function.setup_context
+        if cls.vjp is not Function.vjp:
+            if cls.backward not in (Function.backward, cls.vjp):
+                raise RuntimeError(
+                    "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should"
+                    " only implement one of them."
+                )
+            cls.backward = cls.vjp  # type: ignore[method-assign]
+        cls._pushes = cls.jvp is not Function.jvp or cls.backward is Function.backward
         name = cls.__dict__.get("_node_name", f"{cls.__name__}Backward")
         cls._context = type(name, (FunctionContext,), {"_function": cls})
 
@@ -240,6 +276,22 @@ class Function:
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom autograd.Function to"
             " use it with backward mode AD."
+        )
+
+    @staticmethod
+    def vjp(ctx: Any, *grad_outputs: Any) -> Any:
+        """The same as `backward`, under the other name."""
+        raise NotImplementedError
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        """The tangents of the outputs from those of forward's arguments; may be written by the subclass.
+
+        An argument that is no Tensor has None.  Without it forward mode goes by `backward`.
+        """
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode"
+            " AD."
         )
 
     @classmethod
@@ -274,6 +326,13 @@ class Function:
             for x in ctx._dirty:
                 # Also if forward has changed it in a way that nobody counted.
                 entry.bump(x)
+            if cls._pushes:
+                ctx._given = tuple(
+                    (tuple(a.shape), a.dtype)
+                    if is_tensor(a) and a.dtype.is_floating_point
+                    else None
+                    for a in args
+                )
             saved = ctx._saved
             if saved:
                 ctx._versions = entry.versions(*saved)
@@ -303,6 +362,8 @@ def _plain(ctx: FunctionContext, output: Tensor, args: tuple[Any, ...]) -> bool:
                 # Kept as the same memory without history: see `_recorded`.
                 ctx._outputs_saved = {**ctx._outputs_saved, i: 0}
                 ctx._saved = (*ctx._saved[:i], output.detach(), *ctx._saved[i + 1 :])
+        if ctx._saved_forward:
+            ctx._saved_forward = tuple(x.detach() if x is output else x for x in ctx._saved_forward)
     return done
 
 
@@ -358,6 +419,7 @@ def _recorded(
     kept = {id(y) for y in replaced.values()}
     ctx._outputs_saved = {i: numbers[id(x)] for i, x in enumerate(ctx._saved) if id(x) in kept}
     ctx._saved = tuple(x.detach() if id(x) in kept else x for x in ctx._saved)
+    ctx._saved_forward = tuple(x.detach() if id(x) in kept else x for x in ctx._saved_forward)
     if watching.watchers():
         from jitgrad.autograd import graph
 

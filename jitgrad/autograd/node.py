@@ -27,6 +27,8 @@ _BY_OPERAND = {
     "lerp": (2, "Lerp", "Lerp1"),
     "remainder": (1, "Remainder", "Remainder1"),
     "fmod": (1, "Fmod", "Fmod1"),
+    "sub": (0, "Rsub1", "Sub"),
+    "sub_scaled": (0, "Rsub1", "Sub"),
     "div_floor": (1, "Div3", "Div2"),
     "div_trunc": (1, "Div3", "Div2"),
     "pow_tensor": (0, "Pow2", "Pow1"),
@@ -36,6 +38,10 @@ _BY_OPERAND = {
     "clamp_min": (1, "ClampMin", "ClampMin1"),
     "clamp_max": (1, "ClampMax", "ClampMax1"),
 }
+
+
+#: A number in front of these makes another op in PyTorch, of one operand.
+_REFLECTED = ("sub", "sub_scaled")
 
 
 def name_of(op: Op) -> str:
@@ -226,7 +232,10 @@ def _implicit(flags: int) -> bool:
 def _edges(capsule: Any) -> list[tuple[Node | None, int]]:
     """The nodes of a row's inputs."""
     found: list[tuple[Node | None, int]] = []
-    vjps = OPS[entry.node_word(capsule, col.OP)].vjps
+    op = OPS[entry.node_word(capsule, col.OP)]
+    vjps = op.vjps
+    if op.name in _REFLECTED and entry.node_word(capsule, col.INPUT) == col.NONE:
+        return [_producer(entry.node_input(capsule, 1))]
     for i in range(entry.node_word(capsule, col.NIN)):
         if vjps[i : i + 1] == (None,):
             # An index or a mask, which has no gradient and no edge.

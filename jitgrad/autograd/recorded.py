@@ -156,7 +156,7 @@ class Pass:
         if at.asked and at.below and not self._all:
             self._keep(at)
         if held is not None and at.gradient is not None and (held.gradient or held.before):
-            at.gradient = stops.hooked(held, at.gradient)
+            at.gradient = stops.hooked(held, at.gradient, at.node)
         if at.gradient is None and not is_function:
             return
         leaf = entry.node_word(at.node, col.OP) == col.LEAF

@@ -124,6 +124,8 @@ _NAMES = {
     "squeeze": "; self_sym_sizes",
     "squeeze.dim": "; self_sym_sizes dim@10",
     "squeeze.dims": "; self_sym_sizes dim@*",
+    "unfold": "; self_sym_sizes dimension@10 size@11 step@12",
+    "as_strided": "; size stride storage_offset",
     "diagonal": "; self_sym_sizes offset@10 dim1@11 dim2@12",
 }
 
@@ -172,6 +174,11 @@ def _numel(node: Any) -> int:
 
 
 _READ: dict[str, _Reader] = {
+    "size": shape_of,
+    "stride": lambda node: tuple(
+        entry.node_word(node, col.STRIDE + d) for d in range(entry.node_word(node, col.NDIM))
+    ),
+    "storage_offset": lambda node: entry.node_word(node, col.OFFSET),
     "dim": _dims,
     "keepdim": lambda node: bool(entry.node_word(node, col.ATTR + col.A_KEEP) & 1),
     "self_sym_numel": _numel,

@@ -12,6 +12,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import call, entry
 from jitgrad.autograd.function import FunctionContext, Output
+from jitgrad.dtypes import ALL, FIRST_HALF, bfloat16, float16
 from jitgrad.errors import sizes
 from jitgrad.ops import recipe
 
@@ -38,7 +39,7 @@ def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, .
         # Marked by somebody who only looks on.
         return (entry.resume, context, contexts.HOOKED)
     if gradient is not None and (held.gradient or held.before):
-        gradient = hooked(held, gradient)
+        gradient = hooked(held, gradient, node)
         call(entry.replace, context, gradient)
     if isinstance(held, FunctionContext):
         if not call(entry.settle_row, context):
@@ -75,23 +76,47 @@ def vjp(node: Any, gradient: Tensor, held: Held | None) -> Gradients:
     found = tuple(recipe.run(recipe.Step(node, packed), gradient))
     if held is not None:
         for hook in list((held.after or {}).values()):
-            changed = hook(found, (gradient,))
+            changed = hook(_seen_below(node, found), (_seen(node, gradient),))
             if changed is not None:
                 found = changed if isinstance(changed, tuple) else (changed,)
         found = tuple(fitted(node, found))
     return found
 
 
-def hooked(held: Held, gradient: Tensor) -> Tensor:
+def hooked(held: Held, gradient: Tensor, node: Any) -> Tensor:
     """The gradient after the hooks that may replace it."""
     for hook in list((held.gradient or {}).values()):
         gradient = replaced(hook, gradient, hook(gradient))
     for hook in list((held.before or {}).values()):
-        found = hook((gradient,))
+        seen = _seen(node, gradient)
+        found = hook((seen,))
         if found is not None:
             (found,) = (found,) if not isinstance(found, tuple) else found
-            gradient = replaced(hook, gradient, found)
+            gradient = replaced(hook, seen, found).to(gradient.dtype)
     return gradient
+
+
+def _seen(node: Any, gradient: Tensor) -> Tensor:
+    """The gradient of a node as its hooks see it: in the 16 bits that its result was rounded to."""
+    flags = entry.node_word(node, col.FLAGS)
+    if flags & col.F_FLOAT16:
+        return gradient.to(float16)
+    return gradient.to(bfloat16) if flags & col.F_BFLOAT16 else gradient
+
+
+def _seen_below(node: Any, gradients: Gradients) -> Gradients:
+    """The gradients of a node's inputs in the dtypes of what the user gave, before promotion."""
+    found: list[Tensor | None] = []
+    for i, gradient in enumerate(gradients):
+        below = None if gradient is None else entry.node_input(node, i)
+        if gradient is not None and below is not None:
+            dtype = entry.node_word(below, col.DTYPE)
+            # In 16 bits it is a result that was rounded, else a cast of what the user gave.
+            if dtype < FIRST_HALF and entry.node_word(below, col.FLAGS) & col.F_IMPLICIT:
+                dtype = entry.node_word(entry.node_input(below, 0), col.DTYPE)
+            gradient = gradient.to(ALL[dtype])
+        found.append(gradient)
+    return tuple(found)
 
 
 def after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
@@ -182,6 +207,4 @@ def _fitted(gradient: Tensor, below: Any, i: int) -> Tensor:
             )
         gradient = recipe.sum_to(gradient, shape)
     code = entry.node_word(below, col.DTYPE)
-    from jitgrad.dtypes import ALL
-
     return gradient if gradient.dtype.code == code else gradient.to(ALL[code])

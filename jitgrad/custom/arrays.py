@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import entry
+from jitgrad.arena.engine import Fault, entry
 from jitgrad.custom.scalar import unused_name
+from jitgrad.dtypes import FIRST_HALF
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.operands import is_tensor
@@ -44,6 +45,8 @@ class ArrayOp:
         self._reads = reads
         # One row of the op table for each combination of dtypes, dims and numbers that is used.
         self._ops: dict[tuple[Any, ...], Op] = {}
+        # The usual call: so many Tensors, for which that op was last used; the arena sees whether it fits.
+        self._usual, self._op, self._layout = 0, col.NONE, 0
 
     def __call__(self, *operands: Any) -> Tensor:
         """The op on Tensors, followed by numbers.
@@ -55,13 +58,11 @@ class ArrayOp:
         RuntimeError
             If a function raises.
         """
-        if len(operands) == 1 and self._shape == 0 and is_tensor(operands[0]):
-            # The usual case, quickly.
-            x = operands[0]
-            sizes_, code = entry.shape(x), entry.word(x, col.DTYPE)
-            known = self._ops.get(((code, len(sizes_)), 0, len(sizes_)))
-            if known is not None:
-                return record.explicit(known, operands, sizes_)
+        if len(operands) == self._usual:
+            try:
+                return entry.alike(self._op, self._layout, *operands)
+            except Fault:
+                pass
         tensors = [x for x in operands if is_tensor(x)]
         numbers = operands[len(tensors) :]
         if not tensors or any(is_tensor(x) for x in numbers):
@@ -74,6 +75,11 @@ class ArrayOp:
         op = self._ops.get(key)
         if op is None:
             op = self._ops[key] = self._row(tensors, len(values), len(shape))
+        if self._shape == 0 and not values:
+            layouts = [x.dtype.code << 4 | x.ndim for x in tensors]
+            if all(x.dtype.code < FIRST_HALF for x in tensors):
+                self._usual, self._op = len(tensors), op.number
+                self._layout = sum(layout << 8 * i for i, layout in enumerate(layouts))
         return record.explicit(op, tensors, shape, values)
 
     def _result_shape(self, tensors: list[Tensor], values: list[float]) -> tuple[int, ...]:

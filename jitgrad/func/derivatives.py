@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.autograd.pushing import forward_mode
 from jitgrad.func import levels
 from jitgrad.func.tree import flatten, map_leaves
 
@@ -217,7 +218,8 @@ class Pushforward:
         self._outputs = outputs
         # Not zeros: a formula may treat a cotangent of 0 apart, and 0 * inf is NaN.
         self._cotangents = [ones_like(y.detach()).requires_grad_() for y in outputs]
-        self._pulled = levels.gradients(outputs, inputs, self._cotangents, True)
+        with forward_mode():
+            self._pulled = levels.gradients(outputs, inputs, self._cotangents, True)
 
     def __call__(self, tangents: Sequence[Tensor], further: bool) -> list[Tensor]:
         """The outputs' tangents."""

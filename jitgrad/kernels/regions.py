@@ -20,7 +20,10 @@ from jitgrad.arena.columns import (
     X_MEMORY,
 )
 from jitgrad.arena.driver import drive, plan_begin, plan_dense, plan_strided
+from jitgrad.arena.overlaps import add_up
+from jitgrad.arena.regions import may_overlap
 from jitgrad.arena.rows import data_of, input_at, itemsize, row_at
+from jitgrad.dtypes import FIRST_FLOAT
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, jit, words
 from jitgrad.kernels.reading import clear, dense, done
 
@@ -39,14 +42,22 @@ def read_region(H, p, part, dst, whole):
 
 
 @jit
-def write_region(H, p, part, whole, src):
-    """Copy ``src``, of the shape of row ``part``, to the region of row ``p``'s geometry."""
-    size = itemsize(p[DTYPE])
-    first = whole + p[ATTR + VIEW_OFFSET] * size
-    plan_begin(H, 0, part[NUMEL], 1, part[NDIM], at(part, SHAPE))
-    plan_strided(H, 0, first, size, part[NDIM], at(part, SHAPE), at(p, ATTR + VIEW_STRIDE))
+def write_region(H, p, part, whole, n, src):
+    """Add ``src``, of the shape of row ``part``, to the region of row ``p``'s geometry in ``n`` zeros.
+
+    Returns 0, or X_MEMORY.
+    """
+    dtype = p[DTYPE]
+    size = itemsize(dtype)
+    first = p[ATTR + VIEW_OFFSET]
+    m, ndim, shape, stride = part[NUMEL], part[NDIM], at(part, SHAPE), at(p, ATTR + VIEW_STRIDE)
+    if dtype >= FIRST_FLOAT and may_overlap(ndim, shape, stride):
+        return add_up(H, dtype, whole, n, first, 0, src, False, m, ndim, shape, stride)
+    plan_begin(H, 0, m, 1, ndim, shape)
+    plan_strided(H, 0, whole + first * size, size, ndim, shape, stride)
     plan_dense(H, 1, src, size)
     drive(H)
+    return 0
 
 
 def extract(dtype: int) -> Kernel:
@@ -66,35 +77,35 @@ def extract(dtype: int) -> Kernel:
 
 
 def extract_dx(dtype: int) -> Kernel:
-    """``g`` in the region, zeros around it."""
+    """``g`` in the region, zeros around it; what shares an element is added up."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     def kernel(H, args_):
         args = words(args_)
         p = row_at(H, args[0])
-        clear(pointer(args[2]), row_at(H, input_at(p, 0))[NUMEL], ty(0))
-        if p[NUMEL] > 0:
-            write_region(H, p, p, args[2], args[3])
-        return 0
+        n = row_at(H, input_at(p, 0))[NUMEL]
+        clear(pointer(args[2]), n, ty(0))
+        return write_region(H, p, p, args[2], n, args[3]) if p[NUMEL] > 0 else 0
 
     return kernel
 
 
 def embed(dtype: int) -> Kernel:
-    """The input in the region, zeros around it."""
+    """The input in the region, zeros around it; what shares an element is added up."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]
 
     def kernel(H, out):
         p = row_at(H, out)
         clear(pointer(data_of(H, out)), p[NUMEL], ty(0))
         part = row_at(H, input_at(p, 0))
+        status = 0
         if part[NUMEL] > 0:
             source, spare = dense(H, input_at(p, 0))
             if source == 0:
                 return X_MEMORY
-            write_region(H, p, part, data_of(H, out), source)
+            status = write_region(H, p, part, data_of(H, out), p[NUMEL], source)
             done(H, spare)
-        return 0
+        return status
 
     return kernel
 

@@ -260,34 +260,6 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     return index_select(input, 0, tensor_of(rows.reshape(-1))).reshape(len(rows), r)
 
 
-def window(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Windows of a dim, ``step`` apart, in a new last dim (a copy; in PyTorch a view).
-
-    Raises
-    ------
-    RuntimeError
-        If a window is longer than the dim, or ``step`` not positive.
-    """
-    d = wrap_dim(dimension, input.ndim)
-    x = _one(input)
-    n = x.shape[d]
-    if size < 0:
-        raise RuntimeError(f"size is {size} but must be >= 0")
-    if size > n:
-        raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"step is {step} but must be > 0")
-    starts = np.arange(0, n - size + 1, step)
-    where = (starts[:, None] + np.arange(size)).reshape(-1)
-    picked = index_select(x, d, tensor_of(where))
-    found = picked.unflatten(d, (len(starts), size)).movedim(d + 1, -1) if size else None
-    if found is None:
-        from jitgrad.creation import zeros
-
-        found = zeros(*x.shape[:d], len(starts), *x.shape[d + 1 :], 0, dtype=x.dtype)
-    return found if input.ndim else found.reshape(size)
-
-
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """Summed over the dims that broadcasting from ``size`` would stretch."""
     from jitgrad.ops.recipe import sum_to

@@ -11,6 +11,7 @@ from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, sum_to
 from jitgrad.ops.table import KERNEL, Op, register
+from jitgrad.ops.views import squeeze_, unsafe_view
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -229,14 +230,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if na == 2 and nb == 1:
         return mv(input, other)
     if na == 1:
-        return matmul(input.unsqueeze(0), other).squeeze(-2)
-    if nb == 1:
-        return matmul(input, other.unsqueeze(-1)).squeeze(-1)
+        return squeeze_(matmul(input.unsqueeze(0), other), -2)
     a, b = input.shape, other.shape
-    if nb == 2:
+    if nb <= 2:
         # A batch times one matrix is one product with more rows.
         rows = input.reshape(-1, a[-1]) if input.numel() else input.reshape(prod(a[:-1]), a[-1])
-        return mm(rows, other).reshape(*a[:-1], b[-1])
+        return unsafe_view((mm if nb == 2 else mv)(rows, other), (*a[:-1], *b[1:]))
     batch = broadcast_shapes(a[:-2], b[:-2])
     if a[-1] != b[-2]:
         raise RuntimeError(
@@ -245,7 +244,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         )
     left = input.expand(*batch, *a[-2:]).reshape(prod(batch), *a[-2:])
     right = other.expand(*batch, *b[-2:]).reshape(prod(batch), *b[-2:])
-    return bmm(left, right).reshape(*batch, a[-2], b[-1])
+    return unsafe_view(bmm(left, right), (*batch, a[-2], b[-1]))
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:

@@ -304,7 +304,33 @@ def _view(step: Step, g: Tensor) -> Tensor | None:
         return g if entry.shape(g) == shape else g.reshape(shape)
     if kind == col.VIEW_EXPAND:
         return sum_to(g, shape)
+    if kind == col.VIEW_MEMORY:
+        return _through_memory(step, g)
     return record.explicit(EMBED, (g,), shape, _geometry(step))
+
+
+def _through_memory(step: Step, g: Tensor) -> Tensor:
+    """`arena.overlaps.through_memory` made of ops: a vector of the memory that both show, and back."""
+    mine = [entry.node_word(step.node, col.STRIDE + d) for d in range(len(step.shape))]
+    start = entry.node_word(step.node, col.OFFSET)
+    theirs, origin = _geometry(step)[:-1], step.integer(col.VIEW_OFFSET)
+    shape = step.input_shape(0)
+    if 0 in shape:
+        return zeros(shape, step.dtype)
+    low, high = origin, origin + _reach(shape, theirs)
+    if g.numel():
+        low, high = min(low, start), max(high, start + _reach(step.shape, mine))
+    n = high - low + 1
+    mine += [0] * (col.MAX_DIMS - len(mine))
+    there = [*theirs, origin - low]
+    memory = record.explicit(EMBED, (g,), (n,), [*mine, start - low])
+    counts = record.explicit(EMBED, (zeros(shape, step.dtype) + 1,), (n,), there)
+    return record.explicit(EXTRACT, (memory / counts.clamp_min(1),), shape, there)
+
+
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """How far the last element lies from the first."""
+    return sum((n - 1) * s for n, s in zip(shape, strides, strict=False))
 
 
 @recipe(COPY_SLICES)

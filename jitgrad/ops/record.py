@@ -112,7 +112,7 @@ def explicit(
     ``dtype`` is the result's, ``key`` the one that the kernel is compiled for; both default to the first
     input's.
     """
-    code = entry.word(inputs[0], DTYPE)
+    code = entry.word(inputs[0], DTYPE) if key is None or dtype is None else 0
     arguments = (
         op.number,
         code if key is None else key.code,

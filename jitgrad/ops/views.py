@@ -39,6 +39,11 @@ DETACH = _view("detach", "Detach")
 ALIAS = _view("alias", "Alias")
 DIAGONAL = _view("diagonal", "Diagonal")
 
+UNFOLD = _view("unfold", "Unfold")
+AS_STRIDED = _view("as_strided", "AsStrided")
+
+# The shape of a result that nobody else shows: no view, as far as users see.
+UNSAFE_VIEW = _view("_unsafe_view", "UnsafeView", VIEW)
 UNBIND = _view("unbind", "Unbind", SELECT)
 SPLIT = _view("split", "Split", SLICE)
 SPLIT_SIZES = _view("split_with_sizes", "SplitWithSizes", SLICE)
@@ -50,9 +55,9 @@ SQUEEZE_DIMS_ = _view("squeeze_.dims", "Squeeze5", SQUEEZE)
 UNSQUEEZE_ = _view("unsqueeze_", "Unsqueeze1", UNSQUEEZE)
 TRANSPOSE_ = _view("transpose_", "Transpose1", TRANSPOSE)
 T_ = _view("t_", "T1", T)
+AS_STRIDED_ = _view("as_strided_", "AsStrided1", AS_STRIDED)
 
-# What a view or a base becomes when memory that they share was changed in place (`jitgrad.arena.slices`).
-AS_STRIDED = _view("as_strided", "AsStrided")
+# What a base becomes when a view of it was changed in place (`jitgrad.arena.slices`).
 COPY_SLICES = register(Op("copy_slices", "CopySlices", FAMILY, 2, "", ("view", "view"), (0, 0)))
 
 
@@ -60,7 +65,7 @@ COPY_SLICES = register(Op("copy_slices", "CopySlices", FAMILY, 2, "", ("view", "
 _MOST = 1 << 60
 
 
-def _ints(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+def integers(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """``(2, 3)`` from ``f(2, 3)`` or ``f((2, 3))``, each a real integer."""
     if len(sizes) == 1 and not isinstance(sizes[0], int) and hasattr(sizes[0], "__iter__"):
         sizes = tuple(sizes[0])
@@ -159,7 +164,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     >>> jitgrad.arange(6).view(2, -1).shape
     jitgrad.Size([2, 3])
     """
-    sizes = _resolved(input, _ints(shape))
+    sizes = _resolved(input, integers(shape))
     found = _try_view(input, sizes)
     if found is None:
         raise RuntimeError(
@@ -179,9 +184,14 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     >>> jitgrad.reshape(jitgrad.arange(4), (2, 2)).tolist()
     [[0, 1], [2, 3]]
     """
-    sizes = _resolved(input, _ints(shape))
+    sizes = _resolved(input, integers(shape))
     found = _try_view(input, sizes)
-    return found if found is not None else view(input.clone(), sizes)
+    return found if found is not None else unsafe_view(input.clone(), sizes)
+
+
+def unsafe_view(made: Tensor, sizes: Sequence[int]) -> Tensor:
+    """A new contiguous result in another shape that fits; the caller shows ``made`` to nobody else."""
+    return record.view(UNSAFE_VIEW, made, *sizes)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -288,7 +298,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     IndexError
         If a dim is out of range.
     """
-    order = _ints(dims)
+    order = integers(dims)
     ndim = input.ndim
     if len(order) != ndim:
         raise RuntimeError(
@@ -350,7 +360,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     RuntimeError
         If a size does not fit.
     """
-    wanted = _ints(sizes)
+    wanted = integers(sizes)
     shape = input.shape
     lead = len(wanted) - len(shape)
     if lead < 0:
@@ -421,6 +431,79 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     return record.view(DIAGONAL, input, offset, a, b)
+
+
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of a dim, ``step`` apart; their elements are the new last dim (a view).
+
+    Raises
+    ------
+    RuntimeError
+        If a window is longer than the dim, or ``step`` not positive.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.arange(5).unfold(0, 3, 1).tolist()
+    [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    """
+    d = wrap_dim(dimension, input.ndim)
+    n = input.shape[d] if input.ndim else 1
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    return record.view(UNFOLD, input, d, size, step)
+
+
+def _strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None) -> tuple[int, ...]:
+    """Offset, sizes and strides of `as_strided`."""
+    sizes, strides = tuple(map(index, size)), tuple(map(index, stride))
+    offset = input.storage_offset() if storage_offset is None else index(storage_offset)
+    if len(sizes) != len(strides):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in strides):
+        raise RuntimeError(
+            "as_strided: Negative strides are not supported at the moment, got strides:"
+            f" {list(strides)}"
+        )
+    if any(n < 0 for n in sizes):
+        raise RuntimeError(
+            f"Storage size calculation overflowed with sizes={list(sizes)} and strides={list(strides)}"
+        )
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    return (offset, *sizes, *strides)
+
+
+def as_strided(
+    input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """The storage of ``input`` seen with these sizes, strides and offset, counted in elements (a view).
+
+    Gradients of elements that share memory are added up; outside the elements of ``input`` they are lost.
+
+    Raises
+    ------
+    RuntimeError
+        If that reaches outside the storage.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> jitgrad.as_strided(jitgrad.arange(4), (2, 2), (1, 1)).tolist()
+    [[0, 1], [1, 2]]
+    """
+    return record.view(AS_STRIDED, input, *_strided(input, size, stride, storage_offset))
+
+
+def as_strided_(
+    input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
+    """`as_strided` in place; returns ``input``."""
+    return record.view_(AS_STRIDED_, input, *_strided(input, size, stride, storage_offset))
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

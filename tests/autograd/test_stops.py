@@ -3,8 +3,10 @@
 Every program runs with jitgrad and with PyTorch, and both must give the same numbers in the same order.
 """
 
+import _thread
 import gc
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -542,6 +544,56 @@ def test_an_exception_in_a_hook_gives_everything_back(error):
     once(False)
     e = np.exp(np.ones(3))
     np.testing.assert_allclose(x.grad.numpy(), 8 * e * e + 2 * e, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph")
+def test_an_interrupt_ends_a_long_pass():
+    """Ctrl-C comes at any time, from outside: here while 50 functions run backward, plainly or recorded."""
+    started = threading.Event()
+
+    class Slow(jitgrad.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            started.set()
+            time.sleep(0.002)
+            return g * 1 + 0 * ctx.saved_tensors[0]
+
+    def interrupt():
+        started.wait()
+        time.sleep(0.02)
+        _thread.interrupt_main()
+
+    def interrupted(x, create_graph):
+        started.clear()
+        y = x
+        for _ in range(50):
+            y = Slow.apply(y)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            y.sum().backward(create_graph=create_graph)
+        thread.join()
+
+    x = jitgrad.ones(3, requires_grad=True)
+    interrupted(x, False)
+    gc.collect()
+    before = jitgrad.memory_stats()
+    for create_graph in (False, True, False):
+        interrupted(x, create_graph)
+        assert x.grad is None
+        assert jitgrad.is_grad_enabled()
+        y = Slow.apply(x * 2).sum()
+        assert jitgrad.autograd.grad(y, x)[0].tolist() == [2.0] * 3
+        del y
+    gc.collect()
+    after = jitgrad.memory_stats()
+    for key in ("live_rows", "live_storages", "live_bytes"):
+        assert after[key] == before[key]
 
 
 def test_a_long_chain_of_functions_is_freed_without_recursion():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numba
 import numpy as np
 import pytest
@@ -48,6 +50,24 @@ def outer_dz(g, x, z, dz):
         dz[j] = 0.0
         for i in range(x.size):
             dz[j] += g[i, j] * x[i]
+
+
+@numba.njit
+def scaled(x, w, y):
+    for i in range(x.size):
+        y.flat[i] = x.flat[i] * w.flat[i]
+
+
+@numba.njit
+def scaled_dx(g, x, w, y, dx):
+    for i in range(x.size):
+        dx.flat[i] = g.flat[i] * w.flat[i]
+
+
+@numba.njit
+def scaled_dw(g, x, w, y, dw):
+    for i in range(x.size):
+        dw.flat[i] = g.flat[i] * x.flat[i]
 
 
 @numba.njit
@@ -131,3 +151,37 @@ def test_wrong_use() -> None:
 
 def test_without_a_backward_there_is_no_gradient() -> None:
     assert not custom.arrays(scan)(data(3), 0.5).requires_grad
+
+
+def test_the_quick_call_sees_what_has_changed() -> None:
+    """The second call of a kind is one jitted call, which may not take it for another kind."""
+    op = custom.arrays(scaled, (scaled_dx, scaled_dw), name="quick_scaled")
+    rng = np.random.default_rng(0)
+    for shape in ((3,), (3,), (5,), (2, 3), (3,), (0,), (4, 2)):
+        for dtype in (jitgrad.float64, jitgrad.float32)[: 3 - len(shape)]:
+            x = jitgrad.tensor(rng.uniform(0.5, 1.5, shape), dtype=dtype, requires_grad=True)
+            w = jitgrad.tensor(rng.uniform(0.5, 1.5, shape), dtype=jitgrad.float64).requires_grad_()
+            y = op(x, w)
+            assert y.dtype is dtype
+            assert y.shape == x.shape
+            y.sum().backward()
+            tolerance = {"rtol": 1e-6 if dtype is jitgrad.float32 else 1e-14}
+            np.testing.assert_allclose(y.detach().numpy(), (x * w).detach().numpy(), **tolerance)
+            np.testing.assert_allclose(x.grad.numpy(), w.detach().numpy(), **tolerance)
+            np.testing.assert_allclose(w.grad.numpy(), x.detach().numpy(), **tolerance)
+    x = jitgrad.ones(2, requires_grad=True)
+    w = jitgrad.ones(2, dtype=jitgrad.float64)
+    assert op(x[:1], w[1:]).tolist() == [1.0]
+    with pytest.raises(TypeError, match="takes Tensors, then numbers"):
+        op(2.0, x)
+    with pytest.raises(TypeError):
+        op(x, 2.0)
+    assert op(x, w).requires_grad
+    with jitgrad.no_grad():
+        assert not op(x, w).requires_grad
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(op(x, w).requires_grad))
+    with jitgrad.no_grad():
+        thread.start()
+        thread.join()
+    assert found == [True]
