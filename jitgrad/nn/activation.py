@@ -194,7 +194,7 @@ class Hardtanh(_Activation):
         for old, value in (("min", min_value), ("max", max_value)):
             if value is not None:
                 warnings.warn(
-                    f"keyword argument `{old}_value` is deprecated and rename to `{old}_val`",
+                    f"keyword argument `{old}_value` is deprecated and renamed to `{old}_val`",
                     FutureWarning,
                     stacklevel=2,
                 )

@@ -66,10 +66,10 @@ class _Listed(Module):
         self.add_module(str(len(self)), module)
         return self
 
-    def pop(self, index: Any = -1) -> Any:
+    def pop(self, key: Any) -> Any:
         """Take a module out and return it."""
-        found = list(self._modules.values())[position(index, len(self))]
-        del self[index]
+        found = list(self._modules.values())[position(key, len(self))]
+        del self[key]
         return found
 
 

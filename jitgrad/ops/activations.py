@@ -447,7 +447,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """``x`` moved towards 0 by ``lambd``, but not beyond; RuntimeError if that is negative."""
-    if lambd < 0:
+    if lambd < 0 and input.dtype.is_floating_point:
         raise RuntimeError(
             f"lambda must be in range [0, {dtypes.finfo(input.dtype).max:g}] for input dtype"
             f" {input.dtype.letter}, but found {lambd:g}"

@@ -242,7 +242,7 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If ``training`` and there is one value per channel.
+        If ``training`` and there is one value per channel, or ``eps`` is not positive.
     RuntimeError
         If shapes or dtypes do not fit.
 
@@ -250,7 +250,7 @@ def batch_norm(
     --------
     >>> import jitgrad
     >>> x = jitgrad.tensor([[1.0, 2.0], [3.0, 6.0]])
-    >>> jitgrad.nn.functional.batch_norm(x, None, None, training=True, eps=0).tolist()
+    >>> jitgrad.nn.functional.batch_norm(x, None, None, training=True, eps=1e-12).tolist()
     [[-1.0, -1.0], [1.0, 1.0]]
     """
     x = entry.shape(input)
@@ -258,6 +258,8 @@ def batch_norm(
         raise dim_out_of_range(1, max(len(x), 1))
     if training:
         _check_values(x)
+        if eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     _check_floating(input, "batch_norm")
     named = {
         "running_mean": running_mean,
