@@ -16,6 +16,7 @@ from jitgrad.nn import (
     linear,
     loss,
     margins,
+    modules,
     norm,
     padding,
     parameter_containers,
@@ -47,7 +48,7 @@ from jitgrad.nn.resampling import *
 from jitgrad.nn.rnn import *
 from jitgrad.nn.transformer import *
 
-__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "utils"]
+__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "modules", "utils"]
 __all__ += activation.__all__
 __all__ += attention.__all__
 __all__ += containers.__all__

@@ -10,7 +10,7 @@ from jitgrad.ops.cross_entropy import old_arguments
 from jitgrad.tensor import Tensor
 
 
-class Loss(Module):
+class _Loss(Module):
     """What all losses keep: how to reduce."""
 
     def __init__(
@@ -20,7 +20,7 @@ class Loss(Module):
         self.reduction = old_arguments(reduction, size_average, reduce)
 
 
-class WeightedLoss(Loss):
+class _WeightedLoss(_Loss):
     """A loss with a weight for each class or element, which is a buffer."""
 
     def __init__(
@@ -35,7 +35,7 @@ class WeightedLoss(Loss):
 
 
 # ---------------------------------------------------------------- regression
-class L1Loss(Loss):
+class L1Loss(_Loss):
     """`jitgrad.nn.functional.l1_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class L1Loss(Loss):
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
-class MSELoss(Loss):
+class MSELoss(_Loss):
     """`jitgrad.nn.functional.mse_loss`.
 
     Examples
@@ -58,7 +58,7 @@ class MSELoss(Loss):
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(Loss):
+class SmoothL1Loss(_Loss):
     """`jitgrad.nn.functional.smooth_l1_loss`."""
 
     def __init__(
@@ -76,7 +76,7 @@ class SmoothL1Loss(Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(Loss):
+class HuberLoss(_Loss):
     """`jitgrad.nn.functional.huber_loss`."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -90,7 +90,7 @@ class HuberLoss(Loss):
         return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
-class PoissonNLLLoss(Loss):
+class PoissonNLLLoss(_Loss):
     """`jitgrad.nn.functional.poisson_nll_loss`."""
 
     def __init__(
@@ -117,7 +117,7 @@ class PoissonNLLLoss(Loss):
         )
 
 
-class GaussianNLLLoss(Loss):
+class GaussianNLLLoss(_Loss):
     """`jitgrad.nn.functional.gaussian_nll_loss`."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -132,7 +132,7 @@ class GaussianNLLLoss(Loss):
 
 
 # ---------------------------------------------------------------- classification
-class NLLLoss(WeightedLoss):
+class NLLLoss(_WeightedLoss):
     """`jitgrad.nn.functional.nll_loss`."""
 
     def __init__(
@@ -157,7 +157,7 @@ class NLLLoss(WeightedLoss):
         )
 
 
-class CrossEntropyLoss(WeightedLoss):
+class CrossEntropyLoss(_WeightedLoss):
     """`jitgrad.nn.functional.cross_entropy`.
 
     Examples
@@ -192,7 +192,7 @@ class CrossEntropyLoss(WeightedLoss):
         )
 
 
-class KLDivLoss(Loss):
+class KLDivLoss(_Loss):
     """`jitgrad.nn.functional.kl_div`."""
 
     def __init__(
@@ -210,7 +210,7 @@ class KLDivLoss(Loss):
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
-class BCELoss(WeightedLoss):
+class BCELoss(_WeightedLoss):
     """`jitgrad.nn.functional.binary_cross_entropy`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ class BCELoss(WeightedLoss):
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(WeightedLoss):
+class BCEWithLogitsLoss(_WeightedLoss):
     """`jitgrad.nn.functional.binary_cross_entropy_with_logits`."""
 
     def __init__(
@@ -243,7 +243,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         )
 
 
-class MultiMarginLoss(WeightedLoss):
+class MultiMarginLoss(_WeightedLoss):
     """`jitgrad.nn.functional.multi_margin_loss`.
 
     Raises
@@ -280,7 +280,7 @@ class MultiMarginLoss(WeightedLoss):
         )
 
 
-class MultiLabelMarginLoss(Loss):
+class MultiLabelMarginLoss(_Loss):
     """`jitgrad.nn.functional.multilabel_margin_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -288,7 +288,7 @@ class MultiLabelMarginLoss(Loss):
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
-class MultiLabelSoftMarginLoss(WeightedLoss):
+class MultiLabelSoftMarginLoss(_WeightedLoss):
     """`jitgrad.nn.functional.multilabel_soft_margin_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -298,7 +298,7 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
         )
 
 
-class CTCLoss(Loss):
+class CTCLoss(_Loss):
     """`jitgrad.nn.functional.ctc_loss`."""
 
     def __init__(

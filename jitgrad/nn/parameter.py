@@ -20,6 +20,8 @@ class Parameter(Tensor):
 
     Raises
     ------
+    AttributeError
+        If ``data`` is no Tensor.
     RuntimeError
         If ``requires_grad`` and the dtype is not floating point.
 
@@ -37,11 +39,6 @@ class Parameter(Tensor):
         """A Parameter over the memory of ``data``."""
         if data is None:
             data = creation.empty(0)
-        elif not isinstance(data, Tensor):
-            raise TypeError(
-                f"Creating a Parameter from an instance of type {type(data).__name__} requires that"
-                " it is a Tensor"
-            )
         made: Any = creation.as_class(data.detach(), cls)
         if requires_grad:
             if not data.dtype.is_floating_point:
