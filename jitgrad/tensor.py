@@ -420,7 +420,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        if value.shape == self.shape and value.dtype is self.dtype:
+        if entry.shape(value) == entry.shape(self) and value.dtype is self.dtype:
             call(entry.set_data, self, value)
             return
         if self.requires_grad and not value.dtype.is_floating_point:

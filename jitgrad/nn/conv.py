@@ -66,15 +66,16 @@ class _Conv(Module):
             )
         self.dilation, self.padding_mode = spread(dilation, n), padding_mode
         self.transposed, self.output_padding = self._transposed, spread(output_padding, n)
-        channels = (out_channels, in_channels // groups)
-        if self._transposed:
-            channels = (in_channels, out_channels // groups)
-        self.weight = Parameter(
-            creation.empty(*channels, *self.kernel_size, dtype=dtype, device=device)
-        )
+        self.weight = Parameter(creation.empty(*self._weight_shape(), dtype=dtype, device=device))
         made = Parameter(creation.empty(out_channels, dtype=dtype, device=device))
         self.register_parameter("bias", made if bias else None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        first, second = self.out_channels, self.in_channels
+        if self._transposed:
+            first, second = second, first
+        return first, second // self.groups, *self.kernel_size
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: uniform within ``1 / sqrt(fan_in)`` of 0."""

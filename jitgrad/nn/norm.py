@@ -96,11 +96,14 @@ class _BatchNorm(_Norm):
     #: The numbers of dims that an input may have.
     _dims: ClassVar[tuple[int, ...]]
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...), of the same shape."""
+    def _check_dims(self, input: Tensor) -> None:
         if input.ndim not in self._dims:
             wanted = " or ".join(f"{n}D" for n in self._dims)
             raise ValueError(f"expected {wanted} input (got {input.ndim}D input)")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...), of the same shape."""
+        self._check_dims(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
