@@ -168,7 +168,7 @@ class GELU(_Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """Elementwise."""
-        return F.gelu(input, self.approximate)
+        return F.gelu(input, approximate=self.approximate)
 
 
 class Hardtanh(_Activation):

@@ -189,7 +189,7 @@ class ParameterDict(Module):
 
     def update(self, parameters: Any) -> None:
         """Take over the values of a mapping (a plain dict in the order of its keys) or of pairs."""
-        found = pairs("ParametersDict", parameters)
+        found = pairs("ParameterDict", parameters)
         if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
             found = sorted(found)
         for key, value in found:

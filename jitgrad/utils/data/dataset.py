@@ -143,7 +143,7 @@ class ConcatDataset(Dataset[Item]):
     def cummulative_sizes(self) -> list[int]:
         """`cumulative_sizes` under its name of old."""
         warnings.warn(
-            "cummulative_sizes attribute is renamed to cumulative_sizes",
+            "`cummulative_sizes` attribute is renamed to `cumulative_sizes`",
             FutureWarning,
             stacklevel=2,
         )
