@@ -327,7 +327,7 @@ class Optimizer:
         for p in params:
             if not isinstance(p, Tensor):
                 raise not_a_tensor(p)
-            if not (p.is_leaf or p.retains_grad):
+            if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
