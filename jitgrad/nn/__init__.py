@@ -21,6 +21,7 @@ from jitgrad.nn import (
     modules,
     norm,
     padding,
+    parallel,
     parameter_containers,
     pooling,
     resampling,
@@ -45,6 +46,7 @@ from jitgrad.nn.margins import *
 from jitgrad.nn.module import Module
 from jitgrad.nn.norm import *
 from jitgrad.nn.padding import *
+from jitgrad.nn.parallel import *
 from jitgrad.nn.parameter import (
     Buffer,
     Parameter,
@@ -76,6 +78,7 @@ __all__ += loss.__all__
 __all__ += margins.__all__
 __all__ += norm.__all__
 __all__ += padding.__all__
+__all__ += parallel.__all__
 __all__ += parameter_containers.__all__
 __all__ += pooling.__all__
 __all__ += resampling.__all__

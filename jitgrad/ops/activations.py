@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
+from jitgrad.errors import not_implemented
 from jitgrad.ops.elementwise import FUNCTIONS, need_tensor, record, record_
 from jitgrad.ops.pointwise import pointwise
 from jitgrad.ops.table import BY_NAME
@@ -208,8 +209,9 @@ def _call(name: str, input: Tensor, *parameters: Any, inplace: bool = False) -> 
     if parameters and entry.word(input, col.DTYPE) < dtypes.FIRST_FLOAT:
         only_floats = BY_NAME[name].bits & col.OB_NO_INT
         if only_floats or input.dtype is dtypes.bool:
-            kind = NotImplementedError if name != "hardtanh" else RuntimeError
-            raise kind(f"\"{name}\" not implemented for '{input.dtype.letter}'")
+            if name == "hardtanh":
+                raise RuntimeError(f"\"hardtanh\" not implemented for '{input.dtype.letter}'")
+            raise not_implemented(name, input.dtype)
     return (record_ if inplace else record)(BY_NAME[name], input, *parameters)
 
 

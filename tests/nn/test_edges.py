@@ -51,6 +51,10 @@ def test_errors(torch: ModuleType, program: Any) -> None:
 @pytest.mark.parametrize(
     ("program", "says"),
     [
+        (
+            lambda T: T.nn.functional.conv1d(T.ones(1, 1, 2, dtype=T.float64), T.ones(1, 1, 1)),
+            "expected scalar type Double but found Float",
+        ),
         (lambda T: T.nn.Sequential(T.nn.ReLU()).pop(), "missing 1 required positional argument"),
         (
             lambda T: T.nn.functional.embedding_bag(T.tensor([[1]]), T.ones(3, 2), T.tensor([0])),
@@ -77,3 +81,43 @@ def test_tables_that_are_given(torch: ModuleType) -> None:
 
 def test_hardtanh_under_its_names_of_old(torch: ModuleType) -> None:
     check(torch, lambda T: repr(T.nn.Hardtanh(min_value=-0.5, max_value=2)))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda F, T, x: F.linear(x(2, 3), T.ones(4, 3), T.ones(4)),
+        lambda F, T, x: F.linear(x(2, 3), T.ones(4, 3)),
+        lambda F, T, x: F.linear(x(2, 5, 3), T.ones(4, 3), T.ones(4)),
+        lambda F, T, x: F.linear(T.ones(2, 3), T.ones(4, 3), x(4)),
+        lambda F, T, x: F.linear(T.tensor(1.0), T.ones(4, 3)),
+        lambda F, T, x: x(2, 3) @ T.ones(3, 4),
+        lambda F, T, x: x(1, 2, 3) @ T.ones(1, 3, 4),
+        lambda F, T, x: x(2, 3) @ T.ones(3),
+        lambda F, T, x: x(3) @ T.ones(3),
+        lambda F, T, x: T.addmm(T.ones(2, 4), x(2, 3), T.ones(3, 4)),
+        lambda F, T, x: T.addmm(x(2, 4), T.ones(2, 3), T.ones(3, 4)),
+        lambda F, T, x: F.conv2d(x(1, 1, 2, 2), T.ones(1, 1, 1, 1), T.ones(1)),
+        lambda F, T, x: F.conv1d(T.ones(1, 1, 2), T.ones(1, 1, 1), x(1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "int64"])
+def test_dtypes_that_differ(torch: ModuleType, program: Any, dtype: str) -> None:
+    def run(T: Any) -> Any:
+        return program(T.nn.functional, T, lambda *s: T.ones(s, dtype=getattr(T, dtype)))
+
+    fails(torch, run)
+
+
+@pytest.mark.parametrize(
+    "name",
+    """celu elu gelu hardshrink hardsigmoid hardswish leaky_relu logsigmoid mish rrelu selu silu
+    softplus softshrink""".split(),
+)
+def test_activations_of_integers(torch: ModuleType, name: str) -> None:
+    fails(torch, lambda T: getattr(T.nn.functional, name)(T.arange(3)))
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_of_integers(torch: ModuleType, name: str) -> None:
+    fails(torch, lambda T: getattr(T.nn.functional, name)(T.arange(3), 0))

@@ -159,6 +159,16 @@ def test_batches_of_several_processes(torch: ModuleType, train: bool) -> None:
     check(torch, program)
 
 
+def test_data_parallel_without_gpus(torch: ModuleType) -> None:
+    def program(T: Any) -> Any:
+        inner = T.nn.Linear(2, 1)
+        m = T.nn.DataParallel(inner)
+        x = T.ones(3, 2)
+        return [repr(m), list(m.state_dict()), T.equal(m(input=x), inner(x)), m.module is inner]
+
+    check(torch, program)
+
+
 def test_too_few_dims_for_several_processes(torch: ModuleType) -> None:
     fails(torch, lambda T: T.nn.SyncBatchNorm(3)(T.ones(3)))
 
