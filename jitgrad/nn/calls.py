@@ -15,6 +15,9 @@ from jitgrad.nn.everywhere import EVERYWHERE, Hook
 from jitgrad.nn.members import Members
 from jitgrad.tensor import Tensor
 
+#: The table itself: every call of every module asks whether it is empty.
+_EVERYWHERE = EVERYWHERE.calls
+
 
 class Calls(Members):
     """The part of `Module` that calls it, with its hooks."""
@@ -45,7 +48,7 @@ class Calls(Members):
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-            or EVERYWHERE.calls
+            or _EVERYWHERE
         ):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)

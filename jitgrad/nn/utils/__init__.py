@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitgrad.nn.utils import fusion, parametrizations, parametrize, rnn, stateless
+from jitgrad.nn.utils import fusion, parametrizations, parametrize, prune, rnn, stateless
 from jitgrad.nn.utils.by_hooks import (
     remove_spectral_norm,
     remove_weight_norm,
@@ -39,6 +39,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",
