@@ -13,6 +13,7 @@ from jitgrad.nn import (
     flatten,
     fractional,
     functional,
+    grad,
     init,
     lazy,
     linear,
@@ -61,7 +62,7 @@ from jitgrad.nn.rnn import *
 from jitgrad.nn.sync_norm import *
 from jitgrad.nn.transformer import *
 
-__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "modules", "utils"]
+__all__ = ["Buffer", "Module", "Parameter", "functional", "grad", "init", "modules", "utils"]
 __all__ += ["UninitializedBuffer", "UninitializedParameter"]
 __all__ += activation.__all__
 __all__ += attention.__all__

@@ -21,7 +21,7 @@ def spread(value: Any, n: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Sequence) else (value,) * n
 
 
-class _Conv(Module):
+class _ConvNd(Module):
     """What all convolutions keep, and how their parameters begin."""
 
     #: Number of dims that the kernel moves along.
@@ -108,7 +108,7 @@ class _Conv(Module):
         return ", ".join(parts)
 
 
-class _Forward(_Conv):
+class _Forward(_ConvNd):
     def __init__(
         self,
         in_channels: int,
@@ -226,7 +226,7 @@ class Conv3d(_Forward):
 
 
 # ---------------------------------------------------------------- transposed
-class _Transposed(_Conv):
+class _ConvTransposeNd(_ConvNd):
     _transposed = True
 
     def __init__(
@@ -302,7 +302,7 @@ class _Transposed(_Conv):
         return tuple(w - a for w, a in zip(wanted, least, strict=True))
 
 
-class ConvTranspose1d(_Transposed):
+class ConvTranspose1d(_ConvTransposeNd):
     """Transposed convolution in one dim; see `ConvTranspose2d`."""
 
     _dims = 1
@@ -312,7 +312,7 @@ class ConvTranspose1d(_Transposed):
         return self._convolve(F.conv_transpose1d, input, output_size)
 
 
-class ConvTranspose2d(_Transposed):
+class ConvTranspose2d(_ConvTransposeNd):
     """The map that takes a convolution's output gradient to its input gradient, as a layer.
 
     Parameters are those of `Conv2d`, and ``output_padding``, which adds to one side of the result.
@@ -340,7 +340,7 @@ class ConvTranspose2d(_Transposed):
         return self._convolve(F.conv_transpose2d, input, output_size)
 
 
-class ConvTranspose3d(_Transposed):
+class ConvTranspose3d(_ConvTransposeNd):
     """Transposed convolution in three dims; see `ConvTranspose2d`."""
 
     _dims = 3

@@ -124,6 +124,8 @@ class Module(Calls, State):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """Convert the floating-point parameters and buffers: ``to(dtype)``, ``to(device)``, ``to(tensor)``.
 
+        A ``memory_format`` is accepted; the parameters stay as they lie, which is how kernels read them best.
+
         Returns
         -------
         Module
@@ -137,6 +139,7 @@ class Module(Calls, State):
         dtype = kwargs.pop("dtype", None)
         place = kwargs.pop("device", None)
         kwargs.pop("non_blocking", None)
+        kwargs.pop("memory_format", None)
         if "copy" in kwargs:
             raise RuntimeError(".to() does not accept copy argument")
         for arg in args:

@@ -29,7 +29,7 @@ def _reset(module: Module) -> None:
         init.zeros_(module.bias)
 
 
-class _Norm(Module):
+class _NormBase(Module):
     """What batch and instance normalization keep."""
 
     _version = 2
@@ -92,7 +92,7 @@ class _Norm(Module):
 
 
 # ---------------------------------------------------------------- of a batch
-class _BatchNorm(_Norm):
+class _BatchNorm(_NormBase):
     #: The numbers of dims that an input may have.
     _dims: ClassVar[tuple[int, ...]]
 
@@ -177,7 +177,7 @@ class BatchNorm3d(_BatchNorm):
 
 
 # ---------------------------------------------------------------- of each sample
-class _InstanceNorm(_Norm):
+class _InstanceNorm(_NormBase):
     #: Numbers of dims: of one sample, of a batch.
     _dims: ClassVar[tuple[int, int]]
 

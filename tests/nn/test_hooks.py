@@ -259,9 +259,13 @@ def test_small_things(torch: ModuleType, program: Any) -> None:
     ("file", "names"),
     [
         ("module", "Module register_module_forward_hook"),
-        ("batchnorm", "_BatchNorm BatchNorm2d"),
+        ("batchnorm", "_BatchNorm _NormBase BatchNorm2d"),
+        ("instancenorm", "_InstanceNorm"),
         ("utils", "_single _pair _triple _quadruple _ntuple"),
-        ("conv", "Conv2d ConvTranspose1d"),
+        ("conv", "_ConvNd _ConvTransposeNd Conv2d ConvTranspose1d"),
+        ("dropout", "_DropoutNd"),
+        ("pooling", "_MaxPoolNd _AdaptiveAvgPoolNd"),
+        ("lazy", "LazyModuleMixin"),
         ("container", "Sequential ModuleList"),
         ("loss", "CrossEntropyLoss _Loss _WeightedLoss"),
         ("rnn", "LSTM"),
@@ -283,3 +287,32 @@ def test_tuples() -> None:
     assert _pair(3) == (3, 3)
     assert _pair([1, 2]) == (1, 2)
     assert _ntuple(4)("ab") == ("a", "b")
+
+
+def test_prefixes(torch: ModuleType) -> None:
+    def program(T: Any) -> Any:
+        utils = importlib.import_module(f"{T.__name__}.nn.modules.utils")
+        state = T.nn.DataParallel(T.nn.Sequential(T.nn.Linear(1, 1))).state_dict()
+        utils.consume_prefix_in_state_dict_if_present(state, "module.")
+        return [list(state), dict(state._metadata)]
+
+    check(torch, program)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_gradients_of_convolutions_as_functions(torch: ModuleType, n: int) -> None:
+    def program(T: Any) -> Any:
+        grad = importlib.import_module(f"{T.__name__}.nn.grad")
+        x, w = T.ones(1, 2, *[4] * n), T.arange(2.0 * 2**n).reshape(1, 2, *[2] * n)
+        y = getattr(T.nn.functional, f"conv{n}d")(x, w, None, 2, 1)
+        g = T.arange(float(y.numel())).reshape(y.shape)
+        found = [getattr(grad, f"conv{n}d_input")(x.shape, w, g, 2, 1)]
+        return [*found, getattr(grad, f"conv{n}d_weight")(x, w.shape, g, 2, 1)]
+
+    check(torch, program)
+
+
+def test_the_handles_class() -> None:
+    from jitgrad.utils.hooks import RemovableHandle
+
+    assert isinstance(jitgrad.nn.ReLU().register_forward_hook(print), RemovableHandle)
