@@ -67,6 +67,26 @@ def test_other_errors(torch: ModuleType, program: Any, says: str) -> None:
     fails(torch, program, says)
 
 
+@pytest.mark.parametrize("targets", [[[1.0, 2.0], [2.7, 1.0]], [1.0, 2.0, 2.0], [[True, True]] * 2])
+def test_classes_of_other_dtypes_in_ctc(torch: ModuleType, targets: Any) -> None:
+    def program(T: Any) -> Any:
+        x = T.arange(40.0).reshape(5, 2, 4).sin().log_softmax(-1)
+        return T.nn.functional.ctc_loss(x, T.tensor(targets), [5, 5], [2, 1])
+
+    check(torch, program)
+
+
+@pytest.mark.parametrize("shape", [(5, 0, 4), (0, 1, 4)])
+def test_ctc_of_nothing(torch: ModuleType, shape: tuple[int, ...]) -> None:
+    n = shape[1]
+    fails(
+        torch,
+        lambda T: T.nn.functional.ctc_loss(
+            T.zeros(shape), T.zeros(n, 1, dtype=T.int64), [0] * n, [0] * n
+        ),
+    )
+
+
 def test_tables_that_are_given(torch: ModuleType) -> None:
     def program(T: Any) -> Any:
         table = T.arange(12.0).reshape(4, 3)
