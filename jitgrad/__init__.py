@@ -67,6 +67,13 @@ from jitgrad.dtypes import (
     promote_types,
     uint8,
 )
+from jitgrad.formats import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    memory_format,
+    preserve_format,
+)
 from jitgrad.linalg import cholesky, det, slogdet
 from jitgrad.linalg import inv as inverse
 from jitgrad.linalg import pinv as pinverse

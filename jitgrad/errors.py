@@ -77,7 +77,34 @@ def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point or"
             f" complex dtype. Got: {dtype.letter}"
         )
-    return NotImplementedError(f"\"{name}\" not implemented for '{dtype.letter}'")
+    return not_implemented(name, dtype)
+
+
+#: How PyTorch calls the kernels that refuse a dtype, where not as the op.
+_KERNELS = {
+    "celu": "elu_cpu",
+    "elu": "elu_cpu",
+    "gelu": "GeluKernelImpl",
+    "gelu_tanh": "GeluKernelImpl",
+    "hardshrink": "hardshrink_cpu",
+    "hardsigmoid": "hardsigmoid_cpu",
+    "hardswish": "hardswish_cpu",
+    "leaky_relu": "leaky_relu_cpu",
+    "log_softmax": "log_softmax_lastdim_kernel_impl",
+    "logsigmoid": "log_sigmoid_cpu",
+    "mish": "mish_cpu",
+    "rrelu": "leaky_relu_cpu",
+    "selu": "elu_cpu",
+    "silu": "silu_cpu",
+    "softmax": "softmax_lastdim_kernel_impl",
+    "softplus": "softplus_cpu",
+    "softshrink": "softshrink_check",
+}
+
+
+def not_implemented(op: str, dtype: dtypes.dtype) -> NotImplementedError:
+    """An op that there is not for a dtype."""
+    return NotImplementedError(f"\"{_KERNELS.get(op, op)}\" not implemented for '{dtype.letter}'")
 
 
 def _type(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes, errors, printing
+from jitgrad import dtypes, errors, formats, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
@@ -183,8 +183,12 @@ class Tensor:
             return memory.real_address(entry.address(self))
         return entry.address(self) if self.numel() else 0
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie row by row without gaps."""
+    def is_contiguous(
+        self, memory_format: formats.memory_format = formats.contiguous_format
+    ) -> bool:
+        """Whether the elements lie row by row, or in the order of a memory format, without gaps."""
+        if memory_format.order:
+            return formats.is_laid_out(self, memory_format)
         return bool(entry.word(self, col.FLAGS) & col.F_CONTIGUOUS)
 
     def is_floating_point(self) -> bool:
@@ -420,7 +424,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        if value.shape == self.shape and value.dtype is self.dtype:
+        if entry.shape(value) == entry.shape(self) and value.dtype is self.dtype:
             call(entry.set_data, self, value)
             return
         if self.requires_grad and not value.dtype.is_floating_point:
@@ -614,13 +618,19 @@ class Tensor:
         parts = (type(self), self.detach().cpu()._memory().copy(), self.requires_grad)
         return _rebuild, (*parts, self.dtype, str(self.device))
 
-    def clone(self) -> Tensor:
-        """A copy; gradients flow through it to the original."""
+    def clone(self, *, memory_format: formats.memory_format = formats.preserve_format) -> Tensor:
+        """A copy, in a memory format or row by row; gradients flow through it to the original."""
+        if memory_format.order:
+            return formats.laid_out(self, memory_format)
         return record.pointwise(arithmetic.CLONE, self)
 
-    def contiguous(self) -> Tensor:
-        """Itself if its elements lie row by row, else a copy in which they do."""
-        return self if self.is_contiguous() else self.clone()
+    def contiguous(
+        self, memory_format: formats.memory_format = formats.contiguous_format
+    ) -> Tensor:
+        """Itself if its elements lie row by row, or as a memory format says, else a copy that does."""
+        if self.is_contiguous(memory_format):
+            return self
+        return self.clone(memory_format=memory_format)
 
     # ------------------------------------------------------------ dtypes
     def to(self, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
@@ -638,6 +648,7 @@ class Tensor:
         if "device" in kwargs:
             place = kwargs.pop("device")
         kwargs.pop("non_blocking", None)
+        form = kwargs.pop("memory_format", None) or formats.preserve_format
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
         for arg in args:
@@ -657,6 +668,8 @@ class Tensor:
             from jitgrad.cuda import transfers
 
             return transfers.ToCopy.apply(found)
+        if form.order and not found.is_contiguous(form):
+            return found.clone(memory_format=form)
         return found.clone() if copy and found is self else found
 
     def type(self, dtype: Any = None) -> Any:

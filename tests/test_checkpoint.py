@@ -262,7 +262,15 @@ def test_damage_is_noticed_wherever_it_is(tmp_path: Path, torch: ModuleType) -> 
                 (RuntimeError, pickle.UnpicklingError), match="load|refused|damaged"
             ):
                 model.load_state_dict(jitgrad.load(io.BytesIO(content)))
-    # Any byte of our own files; PyTorch's have some that mean nothing.
+    # PyTorch's files have many bytes that mean nothing.
+    whole, values = theirs.getvalue(), {"weight": [[1.0, 1.0]] * 3, "bias": [0.0] * 3}
+    for at in rng.integers(0, len(whole), 600):
+        broken = bytearray(whole)
+        broken[at] = int(rng.integers(256))
+        with contextlib.suppress(RuntimeError, pickle.UnpicklingError):
+            found = jitgrad.load(io.BytesIO(bytes(broken)))
+            assert {k: v.tolist() for k, v in found.items()} == values
+    # Any byte of our own files.
     whole, harmless = mine.getvalue(), 0
     for at in rng.integers(0, len(whole), 150):
         broken = bytearray(whole)
@@ -397,6 +405,7 @@ def test_pytorchs_checkpoints(torch: ModuleType, protocol: int) -> None:
         "device": torch.device("cpu"),
         "dtypes": {name: torch.ones(2).to(getattr(torch, name)) for name in DTYPES},
         "plain": [None, True, 1, 2**70, -1.5, "text", b"bytes", (1,), {1, 2}, Counter([1])],
+        "more": [1 - 2j, bytearray(b"\xff\0"), bytearray()],
         "empty": torch.zeros(0, 3),
     }
     found = from_torch(torch, value, pickle_protocol=protocol)
@@ -419,6 +428,8 @@ def test_pytorchs_checkpoints(torch: ModuleType, protocol: int) -> None:
         k: (k, v.tolist()) for k, v in value["dtypes"].items()
     }
     assert found["plain"] == value["plain"]
+    assert found["more"] == value["more"]
+    assert [type(x) for x in found["more"]] == [complex, bytearray, bytearray]
     assert found["empty"].shape == (0, 3)
     mine = [jitgrad.tensor(p.detach().numpy()).requires_grad_() for p in model.parameters()]
     other = jitgrad.optim.Adam(mine)
@@ -619,6 +630,19 @@ def test_bombs_are_refused_or_harmless() -> None:
     file.seek(0)
     with pytest.raises(RuntimeError, match="overlap"):
         jitgrad.load(file)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (Attack(bytearray, 10**12), "not made of bytes"),
+        (Attack(complex, "1", 2), "two floats"),
+        (Attack(bytearray, "x", "idna"), "does not make bytes"),
+    ],
+)
+def test_plain_values_are_made_of_plain_values(call: Any, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        jitgrad.load(crafted(pickle.dumps(call, 2)))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -94,7 +94,7 @@ class RemovableHandle:
 
     _next = 0
 
-    def __init__(self, owner: Any, kind: str, hook: Callable[..., Any]) -> None:
+    def __init__(self, owner: Any, kind: str, hook: Any) -> None:
         self.id = RemovableHandle._next
         RemovableHandle._next += 1
         table = getattr(owner, kind)

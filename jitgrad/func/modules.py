@@ -62,7 +62,7 @@ def functional_call(
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"{repeated} appear in multiple dictionaries; behavior of functional call is"
+                f"{repeated} appeared in multiple dictionaries; behavior of functional call is"
                 " ambiguous"
             )
         state = {name: x for each in parameter_and_buffer_dicts for name, x in each.items()}
@@ -96,9 +96,13 @@ def swapped(
     unexpected = [name for name in state if name not in places]
     missing = [name for name in places if name not in state]
     if strict and (unexpected or missing):
-        raise RuntimeError(
-            f"Missing key(s): {', '.join(missing)}. Unexpected key(s): {', '.join(unexpected)}."
-        )
+        wrong = [
+            f"{words} key(s): {', '.join(map(repr, names))}."
+            for words, names in (("Unexpected", unexpected), ("Missing", missing))
+            if names
+        ]
+        listed = "\n\t".join(wrong)
+        raise RuntimeError(f"Error(s) in reparametrizing for {module._get_name()}:\n\t{listed}")
     wanted = {name: x for name, x in state.items() if name in places}
     if tie_weights:
         wanted |= _tied(places, wanted)

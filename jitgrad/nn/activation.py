@@ -168,7 +168,7 @@ class GELU(_Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """Elementwise."""
-        return F.gelu(input, self.approximate)
+        return F.gelu(input, approximate=self.approximate)
 
 
 class Hardtanh(_Activation):
@@ -194,7 +194,7 @@ class Hardtanh(_Activation):
         for old, value in (("min", min_value), ("max", max_value)):
             if value is not None:
                 warnings.warn(
-                    f"keyword argument `{old}_value` is deprecated and rename to `{old}_val`",
+                    f"keyword argument `{old}_value` is deprecated and renamed to `{old}_val`",
                     FutureWarning,
                     stacklevel=2,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Any
 from jitgrad.autograd.function import Function
 from jitgrad.autograd.grad_mode import is_grad_enabled
 from jitgrad.autograd.hooks import RemovableHandle
+from jitgrad.nn.everywhere import EVERYWHERE, Hook
 from jitgrad.nn.members import Members
 from jitgrad.tensor import Tensor
 
-Hook = Callable[..., Any]
+#: The table itself: every call of every module asks whether it is empty.
+_EVERYWHERE = EVERYWHERE.calls
 
 
 class Calls(Members):
@@ -27,6 +30,8 @@ class Calls(Members):
     #: The ids of forward hooks that were asked for so.
     _with_kwargs: set[int]
     _always_called: set[int]
+    #: Which kind of backward hooks it has: None before the first one.
+    _is_full_backward_hook: bool | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +39,7 @@ class Calls(Members):
         own["_forward_hooks"], own["_forward_pre_hooks"] = OrderedDict(), OrderedDict()
         own["_backward_hooks"], own["_backward_pre_hooks"] = OrderedDict(), OrderedDict()
         own["_with_kwargs"], own["_always_called"] = set(), set()
+        own["_is_full_backward_hook"] = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, and the hooks around it."""
@@ -42,6 +48,7 @@ class Calls(Members):
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
+            or _EVERYWHERE
         ):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
@@ -51,19 +58,23 @@ class Calls(Members):
         result: Any = None
         try:
             args, kwargs = self._before(args, kwargs)
-            backward = None
-            if self._backward_hooks or self._backward_pre_hooks:
-                backward = _BackwardHooks(self)
+            backward = _BackwardHooks(self)
+            if backward.any:
                 args = backward.enter(args)
             result = self.forward(*args, **kwargs)
-            for key, hook in list(self._forward_hooks.items()):
+            for key, hook in self._all_forward_hooks():
                 called.add(key)
                 changed = self._after(key, hook, args, kwargs, result)
                 result = result if changed is None else changed
-            return result if backward is None else backward.leave(result)
+            if backward.any:
+                result = backward.leave(result)
+            if self._is_full_backward_hook is False:
+                self._hook_last_node(result)
+            return result
         except Exception:
-            for key, hook in list(self._forward_hooks.items()):
-                if key in self._always_called and key not in called:
+            always = self._always_called | EVERYWHERE.always_called
+            for key, hook in self._all_forward_hooks():
+                if key in always and key not in called:
                     try:
                         changed = self._after(key, hook, args, kwargs, result)
                         result = result if changed is None else changed
@@ -78,7 +89,7 @@ class Calls(Members):
     def _before(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        for key, hook in list(self._forward_pre_hooks.items()):
+        for key, hook in [*EVERYWHERE.of("forward_pre"), *self._forward_pre_hooks.items()]:
             if key in self._with_kwargs:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
@@ -97,9 +108,28 @@ class Calls(Members):
     def _after(
         self, key: int, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> Any:
-        if key in self._with_kwargs:
+        if key in self._with_kwargs or key in EVERYWHERE.with_kwargs:
             return hook(self, args, kwargs, result)
         return hook(self, args, result)
+
+    def _all_forward_hooks(self) -> list[tuple[int, Hook]]:
+        return [*EVERYWHERE.of("forward"), *self._forward_hooks.items()]
+
+    def _hook_last_node(self, result: Any) -> None:
+        """What `register_backward_hook` does: it looks on at the node that made the first output."""
+        warnings.warn(
+            "Using a non-full backward hook when the forward contains multiple autograd Nodes is"
+            " deprecated and will be removed in future versions. This hook will be missing some"
+            " grad_input. Please use register_full_backward_hook to get the documented behavior.",
+            FutureWarning,
+            stacklevel=4,
+        )
+        while not isinstance(result, Tensor):
+            result = next(iter(result.values())) if isinstance(result, dict) else result[0]
+        node = result.grad_fn
+        if node is not None:
+            for hook in self._backward_hooks.values():
+                node.register_hook(functools.partial(hook, self))
 
     # ------------------------------------------------------------ registering
     def _register(self, table: str, hook: Hook, prepend: bool = False) -> RemovableHandle:
@@ -141,6 +171,23 @@ class Calls(Members):
             self._always_called.add(handle.id)
         return handle
 
+    def _full_backward_hooks(self, full: bool) -> None:
+        if self._is_full_backward_hook is not None and self._is_full_backward_hook is not full:
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module."
+                " Please use only one of them."
+            )
+        self._is_full_backward_hook = full
+
+    def register_backward_hook(self, hook: Hook) -> RemovableHandle:
+        """Have ``hook(module, grad_input, grad_output)`` called at the node of the output.
+
+        Of old: what it sees as the input's gradients are those of the last operation only.  Use
+        `register_full_backward_hook`.
+        """
+        self._full_backward_hooks(False)
+        return self._register("_backward_hooks", hook)
+
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Have ``hook(module, grad_output)`` called in backward before the module's own gradients.
 
@@ -154,6 +201,7 @@ class Calls(Members):
         Both are tuples with None for what is no tensor; what the hook returns, unless None, replaces
         ``grad_input``.
         """
+        self._full_backward_hooks(True)
         return self._register("_backward_hooks", hook, prepend)
 
 
@@ -162,17 +210,17 @@ class BackwardHookFunction(Function):
     """Passes tensors on; in backward hands their gradients to a function, which may replace them."""
 
     @staticmethod
-    def forward(ctx: Any, act: Callable[[Any], Any], *tensors: Tensor) -> Any:
-        """The tensors as they are."""
+    def forward(ctx: Any, act: Callable[[Any], Any], zeros: bool, *tensors: Tensor) -> Any:
+        """The tensors as they are; with ``zeros`` a gradient that does not come is zeros."""
         ctx.act = act
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(zeros)
         ctx.mark_non_differentiable(*(x for x in tensors if not x.requires_grad))
         return tensors
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         """What the function makes of the gradients."""
-        return (None, *ctx.act(gradients))
+        return (None, None, *ctx.act(gradients))
 
 
 class _BackwardHooks:
@@ -180,8 +228,11 @@ class _BackwardHooks:
 
     def __init__(self, module: Calls) -> None:
         self.module = module
-        self.hooks = list(module._backward_hooks.values())
-        self.pre_hooks = list(module._backward_pre_hooks.values())
+        own = module._backward_hooks.values() if module._is_full_backward_hook else ()
+        self.hooks = [*(hook for _, hook in EVERYWHERE.of("backward")), *own]
+        self.pre_hooks = [hook for _, hook in EVERYWHERE.of("backward_pre")]
+        self.pre_hooks += module._backward_pre_hooks.values()
+        self.any = bool(self.hooks or self.pre_hooks)
         self.grad_outputs: tuple[Any, ...] | None = None
         self.inputs: list[int] | None = None
         self.outputs: list[int] | None = None
@@ -189,7 +240,7 @@ class _BackwardHooks:
 
     def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         self.n_inputs = len(args)
-        args, self.inputs = _through(self._input_gradients, args)
+        args, self.inputs = _through(self._input_gradients, True, args)
         return args
 
     def leave(self, result: Any) -> Any:
@@ -201,7 +252,7 @@ class _BackwardHooks:
             )
         outputs = result if isinstance(result, tuple) else (result,)
         self.n_outputs = len(outputs)
-        outputs, self.outputs = _through(self._output_gradients, outputs)
+        outputs, self.outputs = _through(self._output_gradients, False, outputs)
         return outputs if isinstance(result, tuple) else outputs[0]
 
     def _output_gradients(self, gradients: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -226,7 +277,9 @@ class _BackwardHooks:
         if self.hooks:
             warnings.warn(
                 "Full backward hook is firing when gradients are computed with respect to module"
-                " outputs since no inputs require gradients.",
+                " outputs since no inputs require gradients. See"
+                " https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html"
+                "#torch.nn.Module.register_full_backward_hook for more details.",
                 stacklevel=4,
             )
         for hook in self.hooks:
@@ -259,14 +312,14 @@ class _BackwardHooks:
 
 
 def _through(
-    act: Callable[[Any], Any], values: tuple[Any, ...]
+    act: Callable[[Any], Any], zeros: bool, values: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], list[int] | None]:
     """Values whose tensors have passed the door, and where these are (None: no gradient flows)."""
     places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
     if not is_grad_enabled() or not any(values[i].requires_grad for i in places):
         return values, None
     found = list(values)
-    passed = BackwardHookFunction.apply(act, *(values[i] for i in places))
+    passed = BackwardHookFunction.apply(act, zeros, *(values[i] for i in places))
     for i, value in zip(places, passed, strict=True):
         found[i] = value
     if type(values) is tuple:

@@ -66,10 +66,10 @@ class _Listed(Module):
         self.add_module(str(len(self)), module)
         return self
 
-    def pop(self, index: Any = -1) -> Any:
+    def pop(self, key: Any) -> Any:
         """Take a module out and return it."""
-        found = list(self._modules.values())[position(index, len(self))]
-        del self[index]
+        found = list(self._modules.values())[position(key, len(self))]
+        del self[key]
         return found
 
 
@@ -284,8 +284,10 @@ class ModuleDict(Module):
 def pairs(name: str, values: Any) -> list[tuple[Any, Any]]:
     """The items of a mapping, a ModuleDict or an iterable of pairs."""
     if not isinstance(values, Iterable):
+        # PyTorch calls a ParameterDict so here, and only here.
+        plural = name.replace("Parameter", "Parameters")
         raise TypeError(
-            f"{name}.update should be called with an iterable of key/value pairs, but got"
+            f"{plural}.update should be called with an iterable of key/value pairs, but got"
             f" {type(values).__name__}"
         )
     if isinstance(values, (Mapping, Members)):

@@ -21,7 +21,7 @@ def spread(value: Any, n: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Sequence) else (value,) * n
 
 
-class _Conv(Module):
+class _ConvNd(Module):
     """What all convolutions keep, and how their parameters begin."""
 
     #: Number of dims that the kernel moves along.
@@ -66,15 +66,16 @@ class _Conv(Module):
             )
         self.dilation, self.padding_mode = spread(dilation, n), padding_mode
         self.transposed, self.output_padding = self._transposed, spread(output_padding, n)
-        channels = (out_channels, in_channels // groups)
-        if self._transposed:
-            channels = (in_channels, out_channels // groups)
-        self.weight = Parameter(
-            creation.empty(*channels, *self.kernel_size, dtype=dtype, device=device)
-        )
+        self.weight = Parameter(creation.empty(*self._weight_shape(), dtype=dtype, device=device))
         made = Parameter(creation.empty(out_channels, dtype=dtype, device=device))
         self.register_parameter("bias", made if bias else None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        first, second = self.out_channels, self.in_channels
+        if self._transposed:
+            first, second = second, first
+        return first, second // self.groups, *self.kernel_size
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: uniform within ``1 / sqrt(fan_in)`` of 0."""
@@ -107,7 +108,7 @@ class _Conv(Module):
         return ", ".join(parts)
 
 
-class _Forward(_Conv):
+class _Forward(_ConvNd):
     def __init__(
         self,
         in_channels: int,
@@ -225,7 +226,7 @@ class Conv3d(_Forward):
 
 
 # ---------------------------------------------------------------- transposed
-class _Transposed(_Conv):
+class _ConvTransposeNd(_ConvNd):
     _transposed = True
 
     def __init__(
@@ -301,7 +302,7 @@ class _Transposed(_Conv):
         return tuple(w - a for w, a in zip(wanted, least, strict=True))
 
 
-class ConvTranspose1d(_Transposed):
+class ConvTranspose1d(_ConvTransposeNd):
     """Transposed convolution in one dim; see `ConvTranspose2d`."""
 
     _dims = 1
@@ -311,7 +312,7 @@ class ConvTranspose1d(_Transposed):
         return self._convolve(F.conv_transpose1d, input, output_size)
 
 
-class ConvTranspose2d(_Transposed):
+class ConvTranspose2d(_ConvTransposeNd):
     """The map that takes a convolution's output gradient to its input gradient, as a layer.
 
     Parameters are those of `Conv2d`, and ``output_padding``, which adds to one side of the result.
@@ -339,7 +340,7 @@ class ConvTranspose2d(_Transposed):
         return self._convolve(F.conv_transpose2d, input, output_size)
 
 
-class ConvTranspose3d(_Transposed):
+class ConvTranspose3d(_ConvTransposeNd):
     """Transposed convolution in three dims; see `ConvTranspose2d`."""
 
     _dims = 3

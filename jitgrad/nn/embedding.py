@@ -13,6 +13,13 @@ from jitgrad.nn.parameter import Parameter
 from jitgrad.tensor import Tensor
 
 
+def _over(make: Any, embeddings: Tensor, freeze: bool, **options: Any) -> Any:
+    """A layer over a table (num_embeddings, embedding_dim)."""
+    if embeddings.ndim != 2:
+        raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+    return make(*embeddings.shape, _weight=embeddings, _freeze=freeze, **options)
+
+
 class _Table(Module):
     """What both keep: the table and how it is used."""
 
@@ -55,14 +62,6 @@ class _Table(Module):
         if self.padding_idx is not None:
             with no_grad():
                 self.weight[self.padding_idx].fill_(0)
-
-    @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Any:
-        """A layer over a table (num_embeddings, embedding_dim), learned further unless ``freeze``."""
-        if embeddings.ndim != 2:
-            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        make: Any = cls  # the subclasses' arguments are not those of this class
-        return make(*embeddings.shape, _weight=embeddings, _freeze=freeze, **options)
 
     def _options(self) -> list[str]:
         parts = [] if self.max_norm is None else [f"max_norm={self.max_norm}"]
@@ -132,6 +131,29 @@ class Embedding(_Table):
             dtype,
         )
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Any:
+        """A layer over a table (num_embeddings, embedding_dim), learned further unless ``freeze``."""
+        return _over(
+            cls,
+            embeddings,
+            freeze,
+            padding_idx=padding_idx,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            sparse=sparse,
+        )
+
     def forward(self, input: Tensor) -> Tensor:
         """Numbers of any shape to (*shape, embedding_dim)."""
         return F.embedding(
@@ -193,6 +215,33 @@ class EmbeddingBag(_Table):
             dtype,
         )
         self.mode, self.include_last_offset = mode, include_last_offset
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> Any:
+        """A layer over a table (num_embeddings, embedding_dim), learned further unless ``freeze``."""
+        return _over(
+            cls,
+            embeddings,
+            freeze,
+            max_norm=max_norm,
+            norm_type=norm_type,
+            scale_grad_by_freq=scale_grad_by_freq,
+            mode=mode,
+            sparse=sparse,
+            include_last_offset=include_last_offset,
+            padding_idx=padding_idx,
+        )
 
     def forward(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from jitgrad.nn import functional as F
@@ -10,7 +11,7 @@ from jitgrad.ops.cross_entropy import old_arguments
 from jitgrad.tensor import Tensor
 
 
-class Loss(Module):
+class _Loss(Module):
     """What all losses keep: how to reduce."""
 
     def __init__(
@@ -20,7 +21,7 @@ class Loss(Module):
         self.reduction = old_arguments(reduction, size_average, reduce)
 
 
-class WeightedLoss(Loss):
+class _WeightedLoss(_Loss):
     """A loss with a weight for each class or element, which is a buffer."""
 
     def __init__(
@@ -35,7 +36,7 @@ class WeightedLoss(Loss):
 
 
 # ---------------------------------------------------------------- regression
-class L1Loss(Loss):
+class L1Loss(_Loss):
     """`jitgrad.nn.functional.l1_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class L1Loss(Loss):
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
-class MSELoss(Loss):
+class MSELoss(_Loss):
     """`jitgrad.nn.functional.mse_loss`.
 
     Examples
@@ -58,7 +59,7 @@ class MSELoss(Loss):
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(Loss):
+class SmoothL1Loss(_Loss):
     """`jitgrad.nn.functional.smooth_l1_loss`."""
 
     def __init__(
@@ -76,7 +77,7 @@ class SmoothL1Loss(Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(Loss):
+class HuberLoss(_Loss):
     """`jitgrad.nn.functional.huber_loss`."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -90,7 +91,7 @@ class HuberLoss(Loss):
         return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
-class PoissonNLLLoss(Loss):
+class PoissonNLLLoss(_Loss):
     """`jitgrad.nn.functional.poisson_nll_loss`."""
 
     def __init__(
@@ -117,7 +118,7 @@ class PoissonNLLLoss(Loss):
         )
 
 
-class GaussianNLLLoss(Loss):
+class GaussianNLLLoss(_Loss):
     """`jitgrad.nn.functional.gaussian_nll_loss`."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -132,7 +133,7 @@ class GaussianNLLLoss(Loss):
 
 
 # ---------------------------------------------------------------- classification
-class NLLLoss(WeightedLoss):
+class NLLLoss(_WeightedLoss):
     """`jitgrad.nn.functional.nll_loss`."""
 
     def __init__(
@@ -157,7 +158,20 @@ class NLLLoss(WeightedLoss):
         )
 
 
-class CrossEntropyLoss(WeightedLoss):
+class NLLLoss2d(NLLLoss):
+    """`NLLLoss` under its name of old."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        warnings.warn(
+            "`NLLLoss2d` has been deprecated. Please use `NLLLoss` instead as a drop-in replacement and"
+            " see https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__(*args, **kwargs)
+
+
+class CrossEntropyLoss(_WeightedLoss):
     """`jitgrad.nn.functional.cross_entropy`.
 
     Examples
@@ -192,7 +206,7 @@ class CrossEntropyLoss(WeightedLoss):
         )
 
 
-class KLDivLoss(Loss):
+class KLDivLoss(_Loss):
     """`jitgrad.nn.functional.kl_div`."""
 
     def __init__(
@@ -210,7 +224,7 @@ class KLDivLoss(Loss):
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
-class BCELoss(WeightedLoss):
+class BCELoss(_WeightedLoss):
     """`jitgrad.nn.functional.binary_cross_entropy`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -218,7 +232,7 @@ class BCELoss(WeightedLoss):
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(WeightedLoss):
+class BCEWithLogitsLoss(_WeightedLoss):
     """`jitgrad.nn.functional.binary_cross_entropy_with_logits`."""
 
     def __init__(
@@ -243,7 +257,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         )
 
 
-class MultiMarginLoss(WeightedLoss):
+class MultiMarginLoss(_WeightedLoss):
     """`jitgrad.nn.functional.multi_margin_loss`.
 
     Raises
@@ -280,7 +294,7 @@ class MultiMarginLoss(WeightedLoss):
         )
 
 
-class MultiLabelMarginLoss(Loss):
+class MultiLabelMarginLoss(_Loss):
     """`jitgrad.nn.functional.multilabel_margin_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -288,7 +302,7 @@ class MultiLabelMarginLoss(Loss):
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
-class MultiLabelSoftMarginLoss(WeightedLoss):
+class MultiLabelSoftMarginLoss(_WeightedLoss):
     """`jitgrad.nn.functional.multilabel_soft_margin_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -298,7 +312,7 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
         )
 
 
-class CTCLoss(Loss):
+class CTCLoss(_Loss):
     """`jitgrad.nn.functional.ctc_loss`."""
 
     def __init__(
@@ -336,6 +350,7 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "NLLLoss2d",
     "PoissonNLLLoss",
     "SmoothL1Loss",
 ]

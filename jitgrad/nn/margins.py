@@ -7,12 +7,12 @@ from typing import Any
 
 from jitgrad.nn import functional as F
 from jitgrad.nn.distances import PairwiseDistance
-from jitgrad.nn.loss import Loss
+from jitgrad.nn.loss import _Loss
 from jitgrad.tensor import Tensor
 
 
 # ---------------------------------------------------------------- targets 1 and -1
-class SoftMarginLoss(Loss):
+class SoftMarginLoss(_Loss):
     """`jitgrad.nn.functional.soft_margin_loss`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ class SoftMarginLoss(Loss):
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
-class HingeEmbeddingLoss(Loss):
+class HingeEmbeddingLoss(_Loss):
     """`jitgrad.nn.functional.hinge_embedding_loss`."""
 
     def __init__(
@@ -38,7 +38,7 @@ class HingeEmbeddingLoss(Loss):
         return F.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
-class _MarginLoss(Loss):
+class _MarginLoss(_Loss):
     """What keeps a margin, 0 unless told."""
 
     def __init__(
@@ -73,7 +73,7 @@ class CosineEmbeddingLoss(_MarginLoss):
 
 
 # ---------------------------------------------------------------- triplets
-class TripletMarginLoss(Loss):
+class TripletMarginLoss(_Loss):
     """`jitgrad.nn.functional.triplet_margin_loss`.
 
     Raises
@@ -113,7 +113,7 @@ class TripletMarginLoss(Loss):
         )
 
 
-class TripletMarginWithDistanceLoss(Loss):
+class TripletMarginWithDistanceLoss(_Loss):
     """`jitgrad.nn.functional.triplet_margin_with_distance_loss`.
 
     Raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from jitgrad.nn.everywhere import EVERYWHERE
 from jitgrad.nn.parameter import Buffer, Parameter
 from jitgrad.tensor import Tensor
 
@@ -13,9 +14,9 @@ _Member = TypeVar("_Member")
 
 def typename(value: Any) -> str:
     """The type of a value as PyTorch's messages write it."""
-    if isinstance(value, Tensor) and not isinstance(value, Parameter):
+    if isinstance(value, Tensor):
         return value.type()
-    kind = type(value)
+    kind = value if isinstance(value, type) else type(value)
     return (
         kind.__qualname__
         if kind.__module__ == "builtins"
@@ -61,20 +62,18 @@ class Members:
             if "_modules" not in own:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name, "_modules")
-            own["_modules"][name] = value
+            own["_modules"][name] = EVERYWHERE.registered("module", self, name, value)
+        elif isinstance(value, Buffer) and name not in own.get("_modules", ()):
+            self.register_buffer(name, value, value.persistent)
         elif "_parameters" not in own:
             super().__setattr__(name, value)
         elif name in own["_modules"]:
             _need(value is None, value, f"child module '{name}'", "torch.nn.Module or None")
-            own["_modules"][name] = None
-        elif name in own["_buffers"] or isinstance(value, Buffer):
+            own["_modules"][name] = EVERYWHERE.registered("module", self, name, None)
+        elif name in own["_buffers"]:
             fits = value is None or isinstance(value, Tensor)
             _need(fits, value, f"buffer '{name}'", "torch.nn.Buffer, torch.Tensor or None")
-            if isinstance(value, Buffer):
-                self._forget(name, "")
-                self.register_buffer(name, value, value.persistent)
-            else:
-                own["_buffers"][name] = value
+            own["_buffers"][name] = EVERYWHERE.registered("buffer", self, name, value)
         else:
             super().__setattr__(name, value)
 
@@ -139,7 +138,9 @@ class Members:
                     f" created explicitly. To express '{name}' as a function of another Tensor,"
                     " compute the value in the forward() method."
                 )
-        self._parameters[name] = param
+        self._parameters[name] = (
+            None if param is None else EVERYWHERE.registered("parameter", self, name, param)
+        )
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that belongs to the module's state but is not learned.
@@ -161,7 +162,7 @@ class Members:
                 f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch Tensor or None"
                 " required)"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = EVERYWHERE.registered("buffer", self, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
         else:
@@ -180,7 +181,7 @@ class Members:
         if module is not None and not isinstance(module, Members):
             raise TypeError(f"{typename(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = module
+        self._modules[name] = EVERYWHERE.registered("module", self, name, module)
 
     register_module = add_module
 
@@ -200,9 +201,9 @@ class Members:
                 below = prefix + ("." if prefix else "") + name
                 yield from module.named_modules(memo, below, remove_duplicate)
 
-    def modules(self) -> Iterator[Any]:
-        """This module and all below it, each once."""
-        for _, module in self.named_modules():
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Any]:
+        """This module and all below it; shared ones once, unless asked."""
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from jitgrad import creation, dtypes
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.devices import device
 from jitgrad.nn.calls import Calls
+from jitgrad.nn.members import Members
 from jitgrad.nn.parameter import Parameter
 from jitgrad.nn.state import State
 from jitgrad.tensor import Tensor
@@ -36,16 +37,21 @@ class Module(Calls, State):
     tensor([2., 3.])
     """
 
+    dump_patches: bool = False
     training: bool
+    #: Whether ``__init__`` passes its arguments on to the next class, where a subclass has other bases.
+    call_super_init: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args or kwargs:
+        if (args or kwargs) and not self.call_super_init:
             got = f"got an unexpected keyword argument '{next(iter(kwargs), None)}'"
             if not kwargs:
                 got = f"takes 1 positional argument but {len(args) + 1} were given"
             raise TypeError(f"{type(self).__name__}.__init__() {got}")
         super().__init__()
         self.__dict__["training"] = True
+        if self.call_super_init:
+            super(Members, self).__init__(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; to be written by the subclass."""
@@ -81,8 +87,10 @@ class Module(Calls, State):
             if set_to_none:
                 param.grad = None
             else:
-                param.grad.requires_grad_(False) if param.grad.is_leaf else param.grad.detach_()
-                param.grad.zero_()
+                grad = param.grad
+                grad.requires_grad_(False) if grad.is_leaf else grad.detach_()
+                grad.zero_()
+                param.grad = grad
 
     # ------------------------------------------------------------ over all of it
     def apply(self, fn: Callable[[Any], Any]) -> Any:
@@ -116,6 +124,8 @@ class Module(Calls, State):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """Convert the floating-point parameters and buffers: ``to(dtype)``, ``to(device)``, ``to(tensor)``.
 
+        A ``memory_format`` is accepted; the parameters stay as they lie, which is how kernels read them best.
+
         Returns
         -------
         Module
@@ -124,18 +134,30 @@ class Module(Calls, State):
         Raises
         ------
         TypeError
-            If the dtype is not floating point.
+            If the dtype is not floating point, or an argument is none of these.
         """
         dtype = kwargs.pop("dtype", None)
         place = kwargs.pop("device", None)
+        kwargs.pop("non_blocking", None)
+        kwargs.pop("memory_format", None)
+        if "copy" in kwargs:
+            raise RuntimeError(".to() does not accept copy argument")
         for arg in args:
-            if isinstance(arg, (dtypes.dtype, Tensor)):
-                dtype = arg.dtype if isinstance(arg, Tensor) else arg
-                place = arg.device if isinstance(arg, Tensor) else place
-            elif isinstance(arg, (str, device, int)) and not isinstance(arg, bool):
-                place = arg
+            if isinstance(arg, Tensor):
+                dtype, place = arg.dtype, arg.device
+            elif isinstance(arg, (dtypes.dtype, type)):
+                dtype = arg
+            elif isinstance(arg, (str, device, int)):
+                place = place if isinstance(arg, bool) else arg
+            elif arg is not None:
+                kwargs[type(arg).__name__] = arg
+        if kwargs:
+            raise TypeError(
+                f"to() received an invalid combination of arguments - got ({', '.join(kwargs)})"
+            )
         if dtype is None and place is None:
             return self
+        dtype = None if dtype is None else dtypes.of(dtype)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
                 "nn.Module.to only accepts floating point or complex dtypes, but got desired"
@@ -176,7 +198,7 @@ class Module(Calls, State):
         """Its parameters and buffers on the GPU."""
         return self.to("cuda" if device is None else device)
 
-    def to_empty(self, *, device: Any = None, recurse: bool = True) -> Any:
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Any:
         """New, uninitialised memory for all parameters and buffers."""
         return self._apply(lambda x: creation.empty_like(x, device=device), recurse)
 

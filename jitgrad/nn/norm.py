@@ -29,7 +29,7 @@ def _reset(module: Module) -> None:
         init.zeros_(module.bias)
 
 
-class _Norm(Module):
+class _NormBase(Module):
     """What batch and instance normalization keep."""
 
     _version = 2
@@ -92,15 +92,18 @@ class _Norm(Module):
 
 
 # ---------------------------------------------------------------- of a batch
-class _BatchNorm(_Norm):
+class _BatchNorm(_NormBase):
     #: The numbers of dims that an input may have.
     _dims: ClassVar[tuple[int, ...]]
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...), of the same shape."""
+    def _check_dims(self, input: Tensor) -> None:
         if input.ndim not in self._dims:
             wanted = " or ".join(f"{n}D" for n in self._dims)
             raise ValueError(f"expected {wanted} input (got {input.ndim}D input)")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...), of the same shape."""
+        self._check_dims(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -174,7 +177,7 @@ class BatchNorm3d(_BatchNorm):
 
 
 # ---------------------------------------------------------------- of each sample
-class _InstanceNorm(_Norm):
+class _InstanceNorm(_NormBase):
     #: Numbers of dims: of one sample, of a batch.
     _dims: ClassVar[tuple[int, int]]
 

@@ -37,6 +37,10 @@ class ParameterList(Module):
     ['0', '1']
     """
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """RuntimeError: it only holds things."""
+        raise RuntimeError("ParameterList should not be called.")
+
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
         self._size = 0
@@ -90,6 +94,10 @@ class ParameterList(Module):
 
 class ParameterDict(Module):
     """A dict of parameters, which are registered; tensors become parameters, other values may be in it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """RuntimeError: it only holds things."""
+        raise RuntimeError("ParameterDict should not be called.")
 
     def __init__(self, parameters: Any = None) -> None:
         super().__init__()
@@ -181,7 +189,7 @@ class ParameterDict(Module):
 
     def update(self, parameters: Any) -> None:
         """Take over the values of a mapping (a plain dict in the order of its keys) or of pairs."""
-        found = pairs("ParametersDict", parameters)
+        found = pairs("ParameterDict", parameters)
         if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
             found = sorted(found)
         for key, value in found:

@@ -21,7 +21,7 @@ class _Pool(Module):
 
 
 # ---------------------------------------------------------------- the largest
-class _MaxPool(_Pool):
+class _MaxPoolNd(_Pool):
     _shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     _function: ClassVar[Any]
 
@@ -53,13 +53,13 @@ class _MaxPool(_Pool):
         )
 
 
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPoolNd):
     """The largest element of each window in one dim; see `MaxPool2d`."""
 
     _function = staticmethod(F.max_pool1d)
 
 
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPoolNd):
     """The largest element of each window.
 
     Parameters
@@ -82,13 +82,13 @@ class MaxPool2d(_MaxPool):
     _function = staticmethod(F.max_pool2d)
 
 
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPoolNd):
     """The largest element of each window in three dims; see `MaxPool2d`."""
 
     _function = staticmethod(F.max_pool3d)
 
 
-class _MaxUnpool(_Pool):
+class _MaxUnpoolNd(_Pool):
     _shown = ("kernel_size", "stride", "padding")
     _function: ClassVar[Any]
     _dims: ClassVar[int]
@@ -107,19 +107,19 @@ class _MaxUnpool(_Pool):
         )
 
 
-class MaxUnpool1d(_MaxUnpool):
+class MaxUnpool1d(_MaxUnpoolNd):
     """What `MaxPool1d` took its elements from, zeros elsewhere."""
 
     _dims, _function = 1, staticmethod(F.max_unpool1d)
 
 
-class MaxUnpool2d(_MaxUnpool):
+class MaxUnpool2d(_MaxUnpoolNd):
     """What `MaxPool2d` took its elements from, zeros elsewhere."""
 
     _dims, _function = 2, staticmethod(F.max_unpool2d)
 
 
-class MaxUnpool3d(_MaxUnpool):
+class MaxUnpool3d(_MaxUnpoolNd):
     """What `MaxPool3d` took its elements from, zeros elsewhere."""
 
     _dims, _function = 3, staticmethod(F.max_unpool3d)
@@ -209,7 +209,7 @@ class AvgPool3d(AvgPool2d):
     _function = staticmethod(F.avg_pool3d)
 
 
-class _LPPool(_Pool):
+class _LPPoolNd(_Pool):
     _shown = ("norm_type", "kernel_size", "stride", "ceil_mode")
     _function: ClassVar[Any]
 
@@ -227,26 +227,26 @@ class _LPPool(_Pool):
         )
 
 
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPoolNd):
     """The ``norm_type``-norm of each window in one dim."""
 
     _function = staticmethod(F.lp_pool1d)
 
 
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPoolNd):
     """The ``norm_type``-norm of each window in two dims."""
 
     _function = staticmethod(F.lp_pool2d)
 
 
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPoolNd):
     """The ``norm_type``-norm of each window in three dims."""
 
     _function = staticmethod(F.lp_pool3d)
 
 
 # ---------------------------------------------------------------- to a size
-class _AdaptiveAvgPool(_Pool):
+class _AdaptiveAvgPoolNd(_Pool):
     _shown = ("output_size",)
     _function: ClassVar[Any]
 
@@ -259,13 +259,13 @@ class _AdaptiveAvgPool(_Pool):
         return type(self)._function(input, self.output_size)
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     """Means of as many windows as the result shall have elements, in one dim."""
 
     _function = staticmethod(F.adaptive_avg_pool1d)
 
 
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     """Means of as many windows as the result shall have elements; None keeps a size.
 
     Examples
@@ -278,13 +278,13 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     _function = staticmethod(F.adaptive_avg_pool2d)
 
 
-class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     """Means of as many windows as the result shall have elements, in three dims."""
 
     _function = staticmethod(F.adaptive_avg_pool3d)
 
 
-class _AdaptiveMaxPool(_Pool):
+class _AdaptiveMaxPoolNd(_Pool):
     _shown = ("output_size",)
     _function: ClassVar[Any]
 
@@ -297,19 +297,19 @@ class _AdaptiveMaxPool(_Pool):
         return type(self)._function(input, self.output_size, self.return_indices)
 
 
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     """Largest elements of as many windows as the result shall have elements, in one dim."""
 
     _function = staticmethod(F.adaptive_max_pool1d)
 
 
-class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     """Largest elements of as many windows as the result shall have elements, in two dims."""
 
     _function = staticmethod(F.adaptive_max_pool2d)
 
 
-class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     """Largest elements of as many windows as the result shall have elements, in three dims."""
 
     _function = staticmethod(F.adaptive_max_pool3d)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from jitgrad.tensor import Tensor
 _EXTRA = "_extra_state"
 
 
-class IncompatibleKeys(NamedTuple):
+class _IncompatibleKeys(NamedTuple):
     """What `Module.load_state_dict` returns."""
 
     missing_keys: list[str]
@@ -47,7 +48,7 @@ class State(Members):
 
     # ------------------------------------------------------------ out
     def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
         """Every parameter and persistent buffer of this module and those below, by dotted name.
 
@@ -66,6 +67,16 @@ class State(Members):
         >>> list(jitgrad.nn.Linear(2, 3).state_dict(prefix="head."))
         ['head.weight', 'head.bias']
         """
+        if args:
+            warnings.warn(
+                "Positional args are being deprecated, use kwargs instead. Refer to"
+                " https://pytorch.org/docs/main/generated/torch.nn.Module.html"
+                "#torch.nn.Module.state_dict for details.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            named = (destination, prefix, keep_vars)
+            destination, prefix, keep_vars = args + named[len(args) :]
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()
@@ -81,8 +92,8 @@ class State(Members):
                     destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
                 )
         for hook in self._state_dict_hooks.values():
-            if hook(self, destination, prefix, metadata) is not None:
-                raise RuntimeError("state_dict post-hook must return None")
+            changed = hook(self, destination, prefix, metadata)
+            destination = destination if changed is None else changed
         return destination
 
     def _own_state(self) -> dict[str, Tensor]:
@@ -114,7 +125,7 @@ class State(Members):
     # ------------------------------------------------------------ in
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    ) -> _IncompatibleKeys:
         """Copy the tensors of a state dict into this module and those below.
 
         Parameters
@@ -128,7 +139,7 @@ class State(Members):
 
         Returns
         -------
-        IncompatibleKeys
+        NamedTuple
             ``missing_keys`` and ``unexpected_keys``.
 
         Raises
@@ -158,7 +169,7 @@ class State(Members):
             raise RuntimeError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}"
             )
-        return IncompatibleKeys(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)
 
     def _load_from_state_dict(
         self,
@@ -241,6 +252,10 @@ class State(Members):
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Have ``hook(module, state_dict, prefix, local_metadata)`` called after `state_dict`."""
+        return RemovableHandle(self, "_state_dict_hooks", _ReturningNothing(hook))
+
+    def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """As `register_state_dict_post_hook`, of old: the hook may return another dict."""
         return RemovableHandle(self, "_state_dict_hooks", hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -251,9 +266,39 @@ class State(Members):
         """
         return RemovableHandle(self, "_load_state_dict_pre_hooks", hook)
 
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
+        """As `register_load_state_dict_pre_hook`, of old: the hook is not given the module, unless asked."""
+        if with_module:
+            return self.register_load_state_dict_pre_hook(hook)
+        return self.register_load_state_dict_pre_hook(_WithoutModule(hook))
+
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Have ``hook(module, incompatible_keys)`` called after loading; it may change the keys' lists."""
         return RemovableHandle(self, "_load_state_dict_post_hooks", hook)
+
+
+# Classes, not closures, so that modules that have such hooks can be pickled.
+class _ReturningNothing:
+    """A hook that may not return anything."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self.hook = hook
+
+    def __call__(self, *args: Any) -> None:
+        if self.hook(*args) is not None:
+            raise RuntimeError("state_dict post-hook must return None")
+
+
+class _WithoutModule:
+    """A hook that is called without the module."""
+
+    def __init__(self, hook: Callable[..., Any]) -> None:
+        self.hook = hook
+
+    def __call__(self, module: Any, *args: Any) -> Any:
+        return self.hook(*args)
 
 
 def _load(
@@ -275,7 +320,7 @@ def _load(
             part = {key: x for key, x in state_dict.items() if key.startswith(below)}
             _load(child, part, below, metadata, assign, wrong)
     for hook in module._load_state_dict_post_hooks.values():
-        if hook(module, IncompatibleKeys(*wrong[:2])) is not None:
+        if hook(module, _IncompatibleKeys(*wrong[:2])) is not None:
             raise AssertionError(
                 "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to"
                 " return new values, if incompatible_keys need to be modified, it should be done"

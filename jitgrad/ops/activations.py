@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
+from jitgrad.errors import not_implemented
 from jitgrad.ops.elementwise import FUNCTIONS, need_tensor, record, record_
 from jitgrad.ops.pointwise import pointwise
 from jitgrad.ops.table import BY_NAME
@@ -208,8 +209,9 @@ def _call(name: str, input: Tensor, *parameters: Any, inplace: bool = False) -> 
     if parameters and entry.word(input, col.DTYPE) < dtypes.FIRST_FLOAT:
         only_floats = BY_NAME[name].bits & col.OB_NO_INT
         if only_floats or input.dtype is dtypes.bool:
-            kind = NotImplementedError if name != "hardtanh" else RuntimeError
-            raise kind(f"\"{name}\" not implemented for '{input.dtype.letter}'")
+            if name == "hardtanh":
+                raise RuntimeError(f"\"hardtanh\" not implemented for '{input.dtype.letter}'")
+            raise not_implemented(name, input.dtype)
     return (record_ if inplace else record)(BY_NAME[name], input, *parameters)
 
 
@@ -276,7 +278,7 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     return celu(input, alpha, True)
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """``x`` times the probability that a normal number is below it (Hendrycks & Gimpel 2016).
 
     Parameters
@@ -447,7 +449,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """``x`` moved towards 0 by ``lambd``, but not beyond; RuntimeError if that is negative."""
-    if lambd < 0:
+    if lambd < 0 and input.dtype.is_floating_point:
         raise RuntimeError(
             f"lambda must be in range [0, {dtypes.finfo(input.dtype).max:g}] for input dtype"
             f" {input.dtype.letter}, but found {lambd:g}"

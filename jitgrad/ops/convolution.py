@@ -43,7 +43,13 @@ CONVOLUTION_WEIGHT = register(
 )
 
 Sizes = int | Sequence[int]
-_C_NAMES = {"float32": "float", "float64": "double"}
+_C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "int64": "long int",
+}
 
 
 def spread_sizes(value: Any, n: int, name: str, function: str) -> tuple[int, ...]:
@@ -84,13 +90,13 @@ def _check_tensors(function: str, tensors: dict[str, Any]) -> None:
 
 def _check_dtypes(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     dtype: DType = input.dtype
-    if not dtype.is_floating_point:
-        raise NotImplementedError(f"\"convolution\" not implemented for '{dtype.letter}'")
-    if weight.dtype is not dtype:
-        raise RuntimeError(f"expected scalar type {dtype.letter} but found {weight.dtype.letter}")
     if bias is not None and bias.dtype is not dtype:
         names = (_C_NAMES.get(t.dtype.name, t.dtype.name) for t in (input, bias))
         raise RuntimeError("Input type ({}) and bias type ({}) should be the same".format(*names))
+    if weight.dtype is not dtype:
+        raise RuntimeError(f"expected scalar type {dtype.letter} but found {weight.dtype.letter}")
+    if not dtype.is_floating_point:
+        raise NotImplementedError(f"\"convolution\" not implemented for '{dtype.letter}'")
 
 
 def _check_numbers(

@@ -261,7 +261,11 @@ def cross_entropy(
     how = reduction_code(reduction, size_average, reduce)
     x = entry.shape(input)
     d = 0 if len(x) == 1 else 1
+    if label_smoothing > 0:
+        _check_smoothing(label_smoothing)
     if x == entry.shape(target):
+        if ignore_index >= 0 and target.dtype.is_floating_point:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         if not target.dtype.is_floating_point:
             raise RuntimeError(
                 "Expected floating point type for target with class probabilities, got"
@@ -275,7 +279,6 @@ def cross_entropy(
         )
     _check_sizes(x, entry.shape(target))
     if label_smoothing > 0:
-        _check_smoothing(label_smoothing)
         return _smoothed(input, target, weight, ignore_index, how, label_smoothing, d)
     return _nll_loss(log_softmax(input, d), target, weight, ignore_index, how)
 
@@ -325,6 +328,8 @@ def _smoothed(
     sharp = _nll_loss(logs, target, weight, ignore_index, how)
     spread = logs if weight is None else logs * _along(weight, d, input.ndim)
     target = target.reshape(()) if input.ndim == 1 else target
+    # uint8 would pick as a mask.
+    target = target.to(dtypes.int64)
     ignored = target == ignore_index
     smooth = (-spread.sum(d)).masked_fill(ignored, 0.0)
     if how != _REDUCTIONS["none"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -195,7 +195,7 @@ def embedding_bag(
         if offsets is not None:
             raise ValueError(
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of"
-                " fixed length sequences."
+                f" fixed length sequences. However, found offsets of type {type(offsets)}"
             )
         begins = np.arange(input.shape[0]) * input.shape[1]
         input = input.reshape(-1)
@@ -203,19 +203,8 @@ def embedding_bag(
             per_sample_weights = per_sample_weights.reshape(-1)
     elif input.ndim == 1:
         if offsets is None or offsets.ndim != 1:
-            raise ValueError("offsets has to be a 1D Tensor, and given if input is 1D")
-        begins = offsets.numpy().astype(np.int64)
-        if include_last_offset:
-            begins = begins[:-1]
-        if len(begins) and begins[0] != 0:
-            raise RuntimeError(
-                "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from"
-                f" position 0. However, got {begins[0]}"
-            )
-        if len(begins) and (begins.max() > input.numel() or (np.diff(begins) < 0).any()):
-            raise RuntimeError(
-                f"offsets must not decrease, nor exceed the length of input ({input.numel()})"
-            )
+            got = "None" if offsets is None else f"{offsets.ndim}D Tensor"
+            raise ValueError(f"offsets has to be a 1D Tensor but got {got}")
     else:
         raise ValueError(
             f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}"
@@ -224,6 +213,8 @@ def embedding_bag(
         raise ValueError("mode has to be one of sum, mean or max")
     if mode == "max" and scale_grad_by_freq:
         raise ValueError("max mode does not support scaling the gradient by the frequency")
+    if offsets is not None:
+        begins = _begins(offsets, include_last_offset, input.numel())
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for"
@@ -248,6 +239,25 @@ def embedding_bag(
     if mode == "sum":
         return total
     return total / from_numpy(np.maximum(counts, 1)).to(weight.dtype).unsqueeze(1)
+
+
+def _begins(offsets: Tensor, include_last: bool, n: int) -> np.ndarray[Any, Any]:
+    """Where the bags of ``n`` indices begin."""
+    begins = offsets.numpy().astype(np.int64)
+    if len(begins) and begins[-1] > n:
+        raise RuntimeError(
+            f"offsets[-1] can not be greater than input's length {n} but got offsets[-1] of {begins[-1]}"
+        )
+    if include_last:
+        begins = begins[:-1]
+    if len(begins) and begins[0] != 0:
+        raise RuntimeError(
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from"
+            f" position 0. However, got {begins[0]}"
+        )
+    if (np.diff(begins) < 0).any():
+        raise RuntimeError("offsets must not decrease")
+    return begins
 
 
 def _largest(

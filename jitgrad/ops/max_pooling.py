@@ -141,7 +141,7 @@ _MAX_DOC = """The largest element of each window along the last {n} dims.
     """
 
 
-def _max_functions(n: int) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+def _max_functions(n: int) -> tuple[Callable[..., Any], ...]:
     def pool(
         input: Tensor,
         kernel_size: Sizes,
@@ -169,10 +169,16 @@ def _max_functions(n: int) -> tuple[Callable[..., Any], Callable[..., Any], Call
         y, where = _adaptive_max(n, input, output_size)
         return (y, where) if return_indices else y
 
+    def adaptive_with_indices(
+        input: Tensor, output_size: Any, return_indices: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        return _adaptive_max(n, input, output_size)
+
     for function, name in (
         (pool, f"max_pool{n}d"),
         (pool_with_indices, f"max_pool{n}d_with_indices"),
         (adaptive, f"adaptive_max_pool{n}d"),
+        (adaptive_with_indices, f"adaptive_max_pool{n}d_with_indices"),
     ):
         function.__name__ = function.__qualname__ = name
     pool.__doc__ = _MAX_DOC.format(n=n)
@@ -181,12 +187,28 @@ def _max_functions(n: int) -> tuple[Callable[..., Any], Callable[..., Any], Call
         f"The largest elements of windows that cover the last {n} dims; ``output_size`` of them along"
         " each\n\n    (None: as many as there are elements)."
     )
-    return pool, pool_with_indices, adaptive
+    adaptive_with_indices.__doc__ = f"`adaptive_max_pool{n}d` and the positions."
+    return pool, pool_with_indices, adaptive, adaptive_with_indices
 
 
-max_pool1d, max_pool1d_with_indices, adaptive_max_pool1d = _max_functions(1)
-max_pool2d, max_pool2d_with_indices, adaptive_max_pool2d = _max_functions(2)
-max_pool3d, max_pool3d_with_indices, adaptive_max_pool3d = _max_functions(3)
+(
+    max_pool1d,
+    max_pool1d_with_indices,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+) = _max_functions(1)
+(
+    max_pool2d,
+    max_pool2d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+) = _max_functions(2)
+(
+    max_pool3d,
+    max_pool3d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+) = _max_functions(3)
 
 
 def _max_unpool(

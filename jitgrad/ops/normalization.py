@@ -60,6 +60,13 @@ def _check_dtypes(input: Tensor, others: Sequence[Tensor | None], error: str) ->
             raise RuntimeError(error.format(input.dtype.letter))
 
 
+def _mixed(input: Tensor, others: Sequence[Tensor | None]) -> bool:
+    """Whether 16-bit numbers meet parameters in float32: both are computed with in float32 then."""
+    given = [t for t in others if t is not None]
+    half = input.dtype.code >= FIRST_HALF
+    return half and bool(given) and all(t.dtype is float32 for t in given)
+
+
 # ---------------------------------------------------------------- lines
 def _line_shape(input: Tensor, normalized_shape: Any, function: str, gap: str) -> tuple[int, ...]:
     if not isinstance(normalized_shape, (tuple, list)):
@@ -147,6 +154,8 @@ def layer_norm(
     _check_line("weight", weight, shape)
     _check_line("bias", bias, shape)
     _check_floating(input, "LayerNormKernelImpl")
+    if _mixed(input, (weight, bias)):
+        return layer_norm(input.to(float32), shape, weight, bias, eps).to(input.dtype)
     _check_dtypes(
         input, (weight, bias), "mixed dtype (CPU): expect parameter to have scalar type of {}"
     )
@@ -172,6 +181,8 @@ def rms_norm(
     shape = _line_shape(input, normalized_shape, "rms_norm", "")
     _check_line("weight", weight, shape)
     _check_floating(input, "rms_norm")
+    if _mixed(input, (weight,)):
+        return rms_norm(input.to(float32), shape, weight, eps).to(input.dtype)
     _check_dtypes(input, (weight,), "mixed dtype: expect weight to have scalar type of {}")
     if eps is None:
         eps = 2.0**-52 if input.dtype is float64 else 2.0**-23
@@ -242,7 +253,7 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If ``training`` and there is one value per channel.
+        If ``training`` and there is one value per channel, or ``eps`` is not positive.
     RuntimeError
         If shapes or dtypes do not fit.
 
@@ -250,7 +261,7 @@ def batch_norm(
     --------
     >>> import jitgrad
     >>> x = jitgrad.tensor([[1.0, 2.0], [3.0, 6.0]])
-    >>> jitgrad.nn.functional.batch_norm(x, None, None, training=True, eps=0).tolist()
+    >>> jitgrad.nn.functional.batch_norm(x, None, None, training=True, eps=1e-12).tolist()
     [[-1.0, -1.0], [1.0, 1.0]]
     """
     x = entry.shape(input)
@@ -258,6 +269,8 @@ def batch_norm(
         raise dim_out_of_range(1, max(len(x), 1))
     if training:
         _check_values(x)
+        if eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     _check_floating(input, "batch_norm")
     named = {
         "running_mean": running_mean,
@@ -272,6 +285,10 @@ def batch_norm(
         elif t.numel() != x[1]:
             raise RuntimeError(f"{name} should contain {x[1]} elements not {t.numel()}")
     others = tuple(named.values())
+    if _mixed(input, others):
+        wide = input.to(float32)
+        y = batch_norm(wide, running_mean, running_var, weight, bias, training, momentum, eps)
+        return y.to(input.dtype)
     _check_dtypes(input, others, "mixed dtype (CPU): all inputs must share same datatype.")
     if not isinstance(momentum, (int, float)):
         raise TypeError(
@@ -349,6 +366,8 @@ def group_norm(
                 f" but got {name} of shape {sizes(t.shape)} and input of shape {sizes(x)}"
             )
     _check_floating(input, "GroupNormKernelImpl")
+    if _mixed(input, (weight, bias)):
+        return group_norm(input.to(float32), num_groups, weight, bias, eps).to(input.dtype)
     _check_dtypes(
         input, (weight, bias), "mixed dtype (CPU): expect parameter to have scalar type of {}"
     )
@@ -406,6 +425,10 @@ def instance_norm(
                 f"{name} should contain {x[0] * x[1]} elements not {x[0] * t.numel()}"
             )
     others = tuple(named.values())
+    if _mixed(input, others):
+        wide = input.to(float32)
+        y = instance_norm(wide, running_mean, running_var, weight, bias, True, momentum, eps)
+        return y.to(input.dtype)
     _check_dtypes(input, others, "mixed dtype (CPU): all inputs must share same datatype.")
     stats = _empty((3, x[0] * x[1]), input)
     y = _channels(GROUP, input, stats, weight, bias, eps, x[1])

@@ -34,13 +34,20 @@ ADDMM = _product("addmm", "Addmm", "linear:addmm", "dc", "da", "db", reads=(0, 4
 LINEAR = _product("linear", "Addmm", "linear:linear", "dx", "dw", "db", reads=(2, 1, 0))
 
 
-def _check_dtypes(a: Tensor, b: Tensor, what: str = "mat1 and mat2") -> None:
+#: What PyTorch says where dtypes differ: by their names in C, or as tensor types are called.
+_OF_MATRICES = "expected m1 and m2 to have the same dtype, but got: {} != {}"
+_OF_BATCHES = "expected scalar type {2} but found {3}"
+_OF_MATRIX_AND_VECTOR = "addmv input tensors must have the same dtype, but got {3}, {2}, and {3}"
+_OF_VECTORS = "dot : expected both vectors to have same dtype, but found {2} and {3}"
+_OF_FACTORS = "mat1 and mat2 must have the same dtype, but got {2} and {3}"
+_OF_SUM = "self and mat2 must have the same dtype, but got {2} and {3}"
+
+
+def _check_dtypes(a: Tensor, b: Tensor, text: str = _OF_MATRICES) -> None:
     if a.dtype is not b.dtype:
         if not isinstance(a.dtype, dtype) or not isinstance(b.dtype, dtype):
             raise _no_tensor(a, b)
-        raise RuntimeError(
-            f"expected {what} to have the same dtype, but got: {_c_name(a)} != {_c_name(b)}"
-        )
+        raise RuntimeError(text.format(_c_name(a), _c_name(b), a.dtype.letter, b.dtype.letter))
 
 
 def _no_tensor(*operands: Any) -> TypeError:
@@ -55,7 +62,7 @@ _C_NAMES = {
     "float64": "double",
     "float16": "c10::Half",
     "bfloat16": "c10::BFloat16",
-    "int64": "long long",
+    "int64": "long int",
     "int32": "int",
     "int16": "short",
     "int8": "signed char",
@@ -108,7 +115,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
             f"Expected size for first two dimensions of batch2 tensor to be: [{a[0]}, {a[2]}] but"
             f" got: [{b[0]}, {b[1]}]."
         )
-    _check_dtypes(input, mat2, "batch1 and batch2")
+    _check_dtypes(input, mat2, _OF_BATCHES)
     return record.explicit(BMM, (input, mat2), (a[0], a[1], b[2]))
 
 
@@ -119,7 +126,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
         raise RuntimeError(f"vector + matrix @ vector expected, got {len(b)}, {len(a)}, {len(b)}")
     if a[1] != b[0]:
         raise RuntimeError(f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})")
-    _check_dtypes(input, vec, "mat and vec")
+    _check_dtypes(input, vec, _OF_MATRIX_AND_VECTOR)
     return record.explicit(MV, (input, vec), (a[0],))
 
 
@@ -133,7 +140,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
             f"inconsistent tensor size, expected tensor [{a[0]}] and src [{b[0]}] to have the same"
             f" number of elements, but got {a[0]} and {b[0]} elements respectively"
         )
-    _check_dtypes(input, tensor, "both vectors")
+    _check_dtypes(input, tensor, _OF_VECTORS)
     return record.explicit(DOT, (input, tensor), ())
 
 
@@ -146,8 +153,8 @@ def addmm(
         raise RuntimeError(f"mat1 and mat2 must be matrices, got {len(a)}-D and {len(b)}-D")
     if a[1] != b[0]:
         raise _cannot_multiply(a, b)
-    _check_dtypes(mat1, mat2)
-    _check_dtypes(input, mat1, "self and mat1")
+    _check_dtypes(mat1, mat2, _OF_FACTORS)
+    _check_dtypes(input, mat1, _OF_SUM)
     shape = (a[0], b[1])
     c = input.shape
     if len(c) > 2 or any(n not in (1, m) for n, m in zip(c[::-1], shape[::-1], strict=False)):
@@ -184,16 +191,15 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return out if bias is None else out + bias
     if len(w) != 2 or len(x) == 0:
         raise RuntimeError(
-            f"linear(): expected input of at least 1 dim and weight of 1 or 2 dims, got shapes"
-            f" {sizes(x)} and {sizes(w)}"
+            f"both arguments to linear need to be at least 1D, but they are {len(x)}D and {len(w)}D"
         )
     if x[-1] != w[1]:
         rows = input.numel() // x[-1] if x[-1] else 0
         raise _cannot_multiply((rows if len(x) != 1 else 1, x[-1]), (w[1], w[0]))
-    _check_dtypes(input, weight)
+    _check_dtypes(input, weight, _OF_MATRICES if bias is None else _OF_FACTORS)
     if bias is None:
         return record.explicit(LINEAR, (input, weight), (*x[:-1], w[0]))
-    _check_dtypes(bias, weight, "bias and weight")
+    _check_dtypes(bias, weight, _OF_SUM)
     if bias.shape != (w[0],):
         raise RuntimeError(
             f"linear(): bias of shape {sizes(bias.shape)} does not fit weight {sizes(w)}"

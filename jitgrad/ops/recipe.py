@@ -215,12 +215,17 @@ def _compiled(text: str) -> Callable[[dict[str, Any]], Any]:
     return evaluate
 
 
+def evaluated(text: str, values: dict[str, Any]) -> Any:
+    """What the expression of a formula gives, for Tensors and numbers."""
+    return _compiled(text)(values)
+
+
 def evaluate(text: str, values: dict[str, Any], like: Tensor) -> Tensor:
     """A formula on Tensors and numbers; a result that is a number fills the shape of ``like``."""
     from jitgrad.creation import full_like
     from jitgrad.ops.operands import is_tensor
 
-    found = _compiled(text)(values)
+    found = evaluated(text, values)
     return found if is_tensor(found) else full_like(like.detach(), found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from math import floor, prod
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def _target(
     if scale_factor is None:
         if recompute:
             raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
-        return [int(s) for s in each], [None] * n
+        return [index(s) for s in each], [None] * n
     out = [floor(s * float(f)) for s, f in zip(space, each, strict=True)]
     return out, [None] * n if recompute else [float(f) for f in each]
 

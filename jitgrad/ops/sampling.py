@@ -53,7 +53,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     if align_corners is None:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since"
-            " 1.3.0. Please specify align_corners=True if the old behavior is desired.",
+            " 1.3.0. Please specify align_corners=True if the old behavior is desired. See the"
+            " documentation of affine_grid for details.",
             stacklevel=2,
         )
     if not theta.dtype.is_floating_point:
@@ -196,7 +197,8 @@ def grid_sample(
     if align_corners is None:
         warnings.warn(
             "Default grid_sample and affine_grid behavior has changed to align_corners=False since"
-            " 1.3.0. Please specify align_corners=True if the old behavior is desired.",
+            " 1.3.0. Please specify align_corners=True if the old behavior is desired. See the"
+            " documentation of grid_sample for details.",
             stacklevel=2,
         )
     x, p = entry.shape(input), entry.shape(grid)

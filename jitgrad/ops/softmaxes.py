@@ -72,6 +72,9 @@ def gumbel_softmax(
         Return just that, with the soft sample's gradients.
     """
     from jitgrad.creation import zeros_like
+
+    if eps != 1e-10:
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
     from jitgrad.random import rand_like
 
     # Exponential numbers, but no zero, whose logarithm is not finite.

@@ -266,6 +266,11 @@ class RMSprop(RuleOptimizer):
             },
         )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("momentum", 0)  # came later than the others
+
     def _rule(self, group: Group) -> tuple[Rule, Numbers]:
         names = ("lr", "alpha", "eps", "weight_decay", "momentum")
         values = tuple(float(group[name]) for name in names)

@@ -73,6 +73,21 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     return with_hooks
 
 
+_OWN = object()
+#: Options that older checkpoints lack, and what they mean without.  Others have to be there.
+_ADDED_LATER = {
+    "amsgrad": False,
+    "capturable": False,
+    "centered": False,
+    "decoupled_weight_decay": _OWN,
+    "differentiable": False,
+    "foreach": None,
+    "fused": None,
+    "maximize": False,
+    "nesterov": False,
+}
+
+
 class Optimizer:
     """Changes parameters by their gradients; the base class of all optimisers.
 
@@ -135,8 +150,9 @@ class Optimizer:
         self.__dict__.update(state)
         self._make_hooks()
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+            for name, value in _ADDED_LATER.items():
+                if name in self.defaults:
+                    group.setdefault(name, self.defaults[name] if value is _OWN else value)
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__} ("
@@ -327,7 +343,7 @@ class Optimizer:
         for p in params:
             if not isinstance(p, Tensor):
                 raise not_a_tensor(p)
-            if not (p.is_leaf or p.retains_grad):
+            if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:

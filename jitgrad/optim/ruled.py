@@ -7,6 +7,7 @@ from typing import Any
 
 from jitgrad import creation, dtypes
 from jitgrad.autograd.grad_mode import enable_grad
+from jitgrad.optim import recorded
 from jitgrad.optim.optimizer import Group, Optimizer
 from jitgrad.optim.rules import MissingState, Numbers, Rule
 from jitgrad.tensor import Tensor
@@ -19,12 +20,9 @@ class RuleOptimizer(Optimizer):
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
-        if defaults.get("differentiable"):
-            raise NotImplementedError(
-                "differentiable=True: steps that autograd records are not there; write the update"
-                " with operations on tensors"
-            )
         super().__init__(params, defaults)
+        if defaults.get("fused") and defaults.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
         if defaults.get("fused") and defaults.get("foreach"):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
@@ -81,7 +79,7 @@ class RuleOptimizer(Optimizer):
     def _update(self, group: Group, params: list[Tensor]) -> None:
         rule, numbers = self._rule(group)
         try:
-            rule(params, self.state, numbers)
+            self._apply(rule, group, params, numbers)
             return
         except MissingState:
             pass
@@ -89,9 +87,16 @@ class RuleOptimizer(Optimizer):
             if p.grad is not None and not self.state[p]:
                 self.state[p].update(self._new_state(group, p))
         try:
-            rule(params, self.state, numbers)
+            self._apply(rule, group, params, numbers)
         except MissingState as missing:
             raise KeyError(missing.key) from None
+
+    def _apply(self, rule: Rule, group: Group, params: list[Tensor], numbers: Numbers) -> None:
+        """One jitted call; with ``differentiable`` operations on Tensors, which autograd records."""
+        if group.get("differentiable"):
+            recorded.update(rule, params, self.state, numbers)
+        else:
+            rule(params, self.state, numbers)
 
 
 def scalar(value: float, group: Group) -> Tensor:

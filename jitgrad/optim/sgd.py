@@ -13,10 +13,14 @@ from jitgrad.tensor import Tensor
 
 
 @functools.cache
-def _rule(decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: bool) -> Rule:
+def _rule(
+    decay: bool, momentum: bool, nesterov: bool, maximize: bool, first: bool, recorded: bool
+) -> Rule:
     moved = "grad = grad + momentum * momentum_buffer" if nesterov else "grad = momentum_buffer"
     # The first buffer is the gradient itself, whatever the dampening.
     buffer = "grad" if first else "momentum_buffer * momentum + grad * rest"
+    if first and recorded:
+        buffer = "detached(grad)"  # nothing flows through the first one, as in PyTorch
     return Rule(
         "sgd",
         ("momentum_buffer",) if momentum else (),
@@ -109,13 +113,14 @@ class SGD(RuleOptimizer):
             bool(group["nesterov"]),
             bool(group["maximize"]),
             first,
+            bool(group["differentiable"]),
         )
         return rule, (lr, momentum, float(group["dampening"]), decay)
 
     def _update(self, group: Group, params: list[Tensor]) -> None:
         rule, numbers = self._pair(group, False)
         try:
-            rule(params, self.state, numbers)
+            self._apply(rule, group, params, numbers)
             return
         except MissingState:
             pass
@@ -125,9 +130,9 @@ class SGD(RuleOptimizer):
         for p in fresh:
             self.state[p][key] = creation.empty_like(p)
         try:
-            self._pair(group, True)[0](fresh, self.state, numbers)
+            self._apply(self._pair(group, True)[0], group, fresh, numbers)
         except BaseException:
             for p in fresh:
                 self.state[p].pop(key, None)
             raise
-        rule(others, self.state, numbers)
+        self._apply(rule, group, others, numbers)

@@ -6,6 +6,8 @@ must be stored as they are, as PyTorch does: then no member is larger than the f
 
 from __future__ import annotations
 
+import pickle
+import struct
 import sys
 import zipfile
 from collections import Counter, OrderedDict
@@ -172,6 +174,20 @@ def _bytes(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
+    if isinstance(data, str):
+        return bytearray(_bytes(data, {"latin-1": "latin1"}.get(encoding, encoding)))
+    if type(data) is not bytes:
+        raise BadFile("a bytearray that is not made of bytes")
+    return bytearray(data)
+
+
+def _complex(real: Any, imag: Any) -> complex:
+    if type(real) is not float or type(imag) is not float:
+        raise BadFile("a complex number that is not made of two floats")
+    return complex(real, imag)
+
+
 def _device(*_: Any) -> device:
     return device("cpu")  # where everything is loaded to
 
@@ -184,8 +200,11 @@ TABLE: Table = {
     "torch.Size": _size,
     "torch.device": _device,
     "_codecs.encode": _bytes,
-    "__builtin__.set": _set,
-    "builtins.set": _set,
+    **{
+        f"{module}.{name}": make
+        for module in ("__builtin__", "builtins")
+        for name, make in (("set", _set), ("bytearray", _bytearray), ("complex", _complex))
+    },
     **dict.fromkeys((f"torch.{name}" for name in (*_STORAGES, *_UNKNOWN)), None),
     **dict.fromkeys(_DTYPES, None),
 }
@@ -208,6 +227,17 @@ def load(file: Any) -> Any:
         with zipfile.ZipFile(file) as members:
             archive = _Archive(members, size)
             value = Machine(TABLE, archive.storage).run(archive.read("data.pkl"))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+    except (BadFile, pickle.UnpicklingError):
+        raise
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise BadFile(f"the zip file is damaged: {error}") from None
     return _plain(value)

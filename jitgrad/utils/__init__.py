@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jitgrad.utils import data
+from jitgrad.utils import data, hooks
 
-__all__ = ["data"]
+__all__ = ["data", "hooks"]

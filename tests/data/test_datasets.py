@@ -12,6 +12,7 @@ import pytest
 
 import jitgrad
 from jitgrad.utils import data
+from tests.nn.both import check, fails
 
 Pair = namedtuple("Pair", "a b")
 
@@ -210,3 +211,50 @@ def test_samplers() -> None:
     first = list(data.RandomSampler(source))
     jitgrad.manual_seed(1)
     assert list(data.RandomSampler(source)) == first
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(("n", "replicas"), [(7, 2), (7, 3), (2, 5), (6, 3)])
+def test_shares_of_processes(
+    torch: ModuleType, n: int, replicas: int, drop_last: bool, shuffle: bool
+) -> None:
+    def program(T: Any) -> Any:
+        found: list[Any] = []
+        for rank in range(replicas):
+            sampler = T.utils.data.distributed.DistributedSampler(
+                range(n), replicas, rank, shuffle, drop_last=drop_last
+            )
+            sampler.set_epoch(3)
+            order = list(sampler)
+            found += [len(sampler), sampler.total_size, len(order)]
+            found.append(
+                order if not shuffle else [order == list(sampler), max(order, default=0) < n]
+            )
+        return found
+
+    check(torch, program)
+
+
+def test_shares_are_of_one_order() -> None:
+    shares = [data.DistributedSampler(range(9), 3, rank) for rank in range(3)]
+    orders = []
+    for epoch in (0, 1):
+        for share in shares:
+            share.set_epoch(epoch)
+        assert sorted(i for share in shares for i in share) == list(range(9))
+        orders.append([list(share) for share in shares])
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("rank", [None, 2, -1])
+def test_mistakes_with_shares(torch: ModuleType, rank: int | None) -> None:
+    fails(torch, lambda T: T.utils.data.DistributedSampler(range(3), 2 if rank else None, rank))
+
+
+def test_names_of_old(torch: ModuleType) -> None:
+    check(torch, lambda T: T.utils.data.ConcatDataset([[1, 2], [3]]).cummulative_sizes)
+
+
+def test_a_timeout_needs_workers(torch: ModuleType) -> None:
+    fails(torch, lambda T: list(T.utils.data.DataLoader([1], timeout=1)), "timeout == 0")

@@ -301,3 +301,63 @@ def test_first_values_of_a_transformer() -> None:
     bound = (6 / 96) ** 0.5
     assert 0.95 * bound < w.abs().max().item() <= bound
     assert m.encoder.layers[0].self_attn.in_proj_bias.abs().max().item() == 0
+
+
+# ---------------------------------------------------------------- at the edges
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_gradients_where_a_query_sees_nothing(
+    torch: ModuleType, added: bool, need_weights: bool
+) -> None:
+    modules = {T.__name__: T.nn.MultiheadAttention(4, 2).double() for T in (jitgrad, torch)}
+    copy_state(torch, modules["jitgrad"], modules["torch"])
+
+    def program(T: Any) -> Any:
+        m = modules[T.__name__]
+        m.zero_grad()
+        x = T.tensor(normal(3, 2, 4)).requires_grad_()
+        padding = T.tensor([[True] * 3, [False] * 3])
+        if added:
+            padding = T.zeros(2, 3, dtype=T.float64).masked_fill(padding, float("-inf"))
+        y, w = m(x, x, x, key_padding_mask=padding, need_weights=need_weights)
+        y[:, 1].sum().backward()
+        return [y, w, x.grad, m.in_proj_weight.grad]
+
+    check(torch, program, rtol=1e-9)
+
+
+def test_no_batch_at_all(torch: ModuleType) -> None:
+    same_module(torch, lambda T: T.nn.MultiheadAttention(4, 2), *[np.zeros((3, 0, 4))] * 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (3, 4)])
+def test_groups_at_the_edges(torch: ModuleType, shape: tuple[int, ...]) -> None:
+    def program(T: Any) -> Any:
+        return T.nn.functional.scaled_dot_product_attention(
+            *(T.ones(shape) for _ in range(3)), enable_gqa=True
+        )
+
+    check(torch, program)
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (lambda F, x, T: F(x, x, x, T.ones(3, 3, dtype=T.int64)), "Expected attn_mask dtype to be"),
+        (lambda F, x, T: F(x, x[:2], x[:2], enable_gqa=True), "must divide the number of heads"),
+    ],
+)
+def test_more_errors_of_the_function(torch: ModuleType, program: Any, says: str) -> None:
+    fails(
+        torch,
+        lambda T: program(T.nn.functional.scaled_dot_product_attention, T.ones(3, 3, 4), T),
+        says,
+    )
+
+
+def test_masks_of_two_kinds(torch: ModuleType) -> None:
+    def program(T: Any) -> Any:
+        m, x = T.nn.MultiheadAttention(2, 1), T.zeros(2, 1, 2)
+        return m(x, x, x, T.zeros(1, 2, dtype=T.bool), attn_mask=T.zeros(2, 2))[1]
+
+    check(torch, program)

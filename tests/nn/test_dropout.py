@@ -104,3 +104,14 @@ def test_errors(torch: ModuleType, program: Any) -> None:
 def test_integers_are_refused() -> None:
     with pytest.raises(RuntimeError, match="not implemented"):
         F.dropout(jitgrad.ones(3, dtype=jitgrad.int64))
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "feature_alpha_dropout"])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_values_of_alpha_dropout(torch: ModuleType, name: str, inplace: bool) -> None:
+    def program(T: Any) -> Any:
+        y = getattr(T.nn.functional, name)(T.ones(30, 20, 2), 0.3, True, inplace)
+        return sorted({round(v, 4) for v in y.flatten().tolist()})
+
+    found = check(torch, program)
+    assert len(found) == 2

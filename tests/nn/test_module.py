@@ -208,7 +208,7 @@ def test_parameter_shares_memory_and_counts_as_a_leaf() -> None:
     assert p.requires_grad
     assert not nn.Parameter(x, requires_grad=False).requires_grad
     assert nn.Parameter().shape == (0,)
-    with pytest.raises(TypeError, match="list"):
+    with pytest.raises(AttributeError, match="list"):
         nn.Parameter([1.0])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jitgrad
+from tests.nn.both import check as same
 from tests.ops.both import check
 
 F = jitgrad.nn.functional
@@ -140,7 +141,9 @@ def test_precision() -> None:
     expected = (wide - wide.mean(1, keepdims=True)) / wide.std(1, keepdims=True)
     y = F.layer_norm(jitgrad.tensor(x), (5000,), eps=0)
     np.testing.assert_allclose(y.numpy(), expected, atol=1e-4)
-    y = F.batch_norm(jitgrad.tensor(x[None].transpose(2, 1, 0)), None, None, training=True, eps=0)
+    y = F.batch_norm(
+        jitgrad.tensor(x[None].transpose(2, 1, 0)), None, None, training=True, eps=1e-12
+    )
     np.testing.assert_allclose(y.numpy()[:, :, 0].T, expected, atol=1e-4)
 
 
@@ -236,3 +239,40 @@ def test_gradients_of_some() -> None:
 def test_errors(torch: ModuleType, source: str) -> None:
     """PyTorch's nodes and errors, word for word."""
     check(torch, source)
+
+
+MIXED: dict[str, Callable[..., Any]] = {
+    "layer_norm": lambda F, T, x, a, b: F.layer_norm(x, (3, 4), a.expand(3, 4), b.expand(3, 4)),
+    "batch_norm": lambda F, T, x, a, b: F.batch_norm(
+        x, T.zeros(3), T.ones(3), a[:, 0], b[:, 0], True
+    ),
+    "batch_norm in evaluation": lambda F, T, x, a, b: F.batch_norm(
+        x, T.zeros(3), T.full((3,), 2.0), a[:, 0], b[:, 0]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_parameters_in_float32_with_inputs_in_16_bits(torch: ModuleType, name: str) -> None:
+    def program(T: Any) -> Any:
+        x = T.tensor(data(2, 3, 4)).to(T.bfloat16).requires_grad_()
+        a, b = (T.tensor(data(3, 1, seed=s, dtype="float32")).requires_grad_() for s in (1, 2))
+        y = MIXED[name](T.nn.functional, T, x, a, b)
+        y.float().cos().sum().backward()
+        return [str(y.dtype), y.float(), x.grad.float(), a.grad]
+
+    same(torch, program, rtol=0.04)
+
+
+def test_other_norms_in_16_bits_with_float32() -> None:
+    """PyTorch warns at the one, and has bfloat16 only for the others; so against ours in float32."""
+    x = jitgrad.tensor(data(2, 3, 4)).half()
+    a, b = (jitgrad.tensor(data(3, seed=s, dtype="float32")) for s in (1, 2))
+    w = jitgrad.tensor(data(4, dtype="float32"))
+    for y, wanted in (
+        (F.rms_norm(x, (4,), w), F.rms_norm(x.float(), (4,), w)),
+        (F.group_norm(x, 3, a, b), F.group_norm(x.float(), 3, a, b)),
+        (F.instance_norm(x, None, None, a, b), F.instance_norm(x.float(), None, None, a, b)),
+    ):
+        assert y.dtype is jitgrad.float16
+        assert jitgrad.equal(y, wanted.half())

@@ -11,7 +11,7 @@ import pytest
 import jitgrad
 
 
-def rosenbrock(T: Any, options: dict[str, Any], steps: int) -> tuple[list[Any], dict[str, Any]]:  # noqa: N803
+def rosenbrock(T: Any, options: dict[str, Any], steps: int) -> tuple[list[Any], dict[str, Any]]:
     x = T.tensor([-1.2, 1.0, 0.7], dtype=T.float64, requires_grad=True)
     m = T.tensor([[0.5, -0.3], [0.2, 0.9]], dtype=T.float64, requires_grad=True)
     unused = T.zeros(2, dtype=T.float64, requires_grad=True)

@@ -72,7 +72,7 @@ def same(found: Any, wanted: Any) -> None:
         assert type(found) is type(wanted)
 
 
-def parameters(T: Any, dtype: str) -> list[Any]:  # noqa: N803
+def parameters(T: Any, dtype: str) -> list[Any]:
     rng = np.random.default_rng(1)
     made = [T.tensor(rng.normal(size=s).tolist(), dtype=getattr(T, dtype)) for s in SHAPES]
     made = [p.reshape(s) for p, s in zip(made, SHAPES, strict=True)]
@@ -90,7 +90,7 @@ def give_gradients(params: list[Any], step: int) -> None:
         ((p * (k + 1) - 0.3 * (step % 3)) ** 2).sum().mul(0.2).backward()
 
 
-def run(T: Any, optimizer: Any, params: list[Any], steps: range) -> None:  # noqa: N803
+def run(T: Any, optimizer: Any, params: list[Any], steps: range) -> None:
     for step in steps:
         optimizer.zero_grad()
         give_gradients(params, step)
@@ -114,7 +114,7 @@ def test_twenty_steps(torch: ModuleType, name: str, options: dict[str, Any], dty
     assert repr(mine) == repr(theirs)
 
 
-def converted(value: Any, T: Any) -> Any:  # noqa: N803
+def converted(value: Any, T: Any) -> Any:
     """The same with tensors of another library."""
     if hasattr(value, "detach"):
         dtype = getattr(T, str(value.dtype).partition(".")[2])

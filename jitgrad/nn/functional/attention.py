@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 from jitgrad import dtypes
@@ -78,10 +79,13 @@ def scaled_dot_product_attention(
         raise RuntimeError(
             "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
         )
+    if attn_mask is not None and attn_mask.dtype not in (dtypes.bool, dtypes.float32, query.dtype):
+        raise RuntimeError(
+            "Expected attn_mask dtype to be bool or float or to match query dtype, but got"
+            f" attn_mask.dtype: {attn_mask.dtype} and query.dtype: {query.dtype} instead."
+        )
     if enable_gqa:
-        heads = query.shape[-3]
-        key = key.repeat_interleave(heads // key.shape[-3], -3)
-        value = value.repeat_interleave(heads // value.shape[-3], -3)
+        key, value = (_for_each_head(query, x) for x in (key, value))
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if attn_mask is None and dropout_p <= 0 and query.dtype.is_floating_point:
         found = attention(query, key, value, factor, is_causal)
@@ -92,18 +96,31 @@ def scaled_dot_product_attention(
         attn_mask = ones(query.shape[-2], key.shape[-2], dtype=dtypes.bool).tril()
     if attn_mask is None:
         weights = softmax(scores, -1)
-    elif attn_mask.dtype is dtypes.bool:
-        weights = softmax(scores.masked_fill(~attn_mask, -math.inf), -1)
-        # A row of -inf would be NaN.
-        weights = weights.masked_fill(~attn_mask.any(-1, keepdim=True), 0.0)
     else:
-        scores = scores + attn_mask
-        weights = softmax(scores, -1).masked_fill(
-            (scores.detach() == -math.inf).all(-1, keepdim=True), 0.0
-        )
+        if attn_mask.dtype is dtypes.bool:
+            scores = scores.masked_fill(~attn_mask, -math.inf)
+        else:
+            scores = scores + attn_mask
+        # A row of -inf would be NaN, and so would its gradients, even where zeros come to them.
+        nothing = (scores.detach() == -math.inf).all(-1, keepdim=True)
+        weights = softmax(scores.masked_fill(nothing, 0.0), -1).masked_fill(nothing, 0.0)
     if dropout_p > 0:
         weights = dropout(weights, dropout_p)
     return weights @ value
+
+
+def _for_each_head(query: Tensor, x: Tensor) -> Tensor:
+    """Keys or values whose heads are repeated to be as many as the queries'."""
+    if query.ndim < 3:
+        raise IndexError("Dimension out of range (expected to be in range of [-2, 1], but got -3)")
+    heads, own = query.shape[-3], x.shape[-3]
+    if heads == own:
+        return x
+    if own == 0 or heads % own:
+        raise RuntimeError(
+            "Number of heads in key and value must divide the number of heads in query"
+        )
+    return x.repeat_interleave(heads // own, -3)
 
 
 def _added(mask: Tensor | None, name: str, dtype: dtypes.dtype) -> Tensor | None:
@@ -174,7 +191,10 @@ def multi_head_attention_forward(
     batched = query.ndim == 3
     _check_dims(query, key, value, key_padding_mask, attn_mask)
     if is_causal and attn_mask is None:
-        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+        raise RuntimeError(
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method"
+            " `generate_square_subsequent_mask` to create this mask."
+        )
     if not batched:
         if query is key and key is value:
             query = key = value = query.unsqueeze(1)
@@ -191,6 +211,16 @@ def multi_head_attention_forward(
     used = [q_proj_weight, k_proj_weight, v_proj_weight]
     weights = [w for w in (used if use_separate_proj_weight else [in_proj_weight]) if w is not None]
     q, k, v = _projected(query, key, value, weights, in_proj_bias)
+    if (
+        key_padding_mask is not None
+        and attn_mask is not None
+        and key_padding_mask.dtype is not attn_mask.dtype
+    ):
+        warnings.warn(
+            "Support for mismatched key_padding_mask and attn_mask is deprecated. Use same type for both"
+            " instead.",
+            stacklevel=3,
+        )
     padding = _added(key_padding_mask, "key_padding_mask", q.dtype)
     mask = _added(attn_mask, "attn_mask", q.dtype)
     more = 0
@@ -224,7 +254,7 @@ def multi_head_attention_forward(
     output = linear(
         mixed.permute(2, 0, 1, 3).reshape(length * n, e), out_proj_weight, out_proj_bias
     )
-    output = output.reshape(length, n, -1)
+    output = output.reshape(length, n, output.shape[-1])
     if not batched:
         output = output.squeeze(1)
     if not need_weights:
@@ -280,8 +310,9 @@ def _merged(
     if padding is None:
         return mask
     if tuple(padding.shape) != (n, own):
+        dim = 0 if padding.shape[0] != n else 1
         raise AssertionError(
-            f"expecting key_padding_mask shape of {(n, own)}, but got {padding.shape}"
+            f"Expected key_padded_mask.shape[{dim}] to be {(n, own)[dim]}, but got {padding.shape[dim]}"
         )
     if more:
         padding = cat([padding, zeros(n, more, dtype=padding.dtype)], 1)

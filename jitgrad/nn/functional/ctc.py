@@ -10,7 +10,7 @@ from jitgrad.autograd.differentiation import grad
 from jitgrad.autograd.function import Function
 from jitgrad.autograd.grad_mode import enable_grad
 from jitgrad.creation import from_numpy
-from jitgrad.dtypes import float32, float64
+from jitgrad.dtypes import float32, float64, int64
 from jitgrad.nn.functional.losses import reduced
 from jitgrad.ops import ctc
 from jitgrad.ops.cross_entropy import MEAN, reduction_code
@@ -76,7 +76,7 @@ def ctc_loss(
     log_probs : Tensor
         (T, N, C) or (T, C): logarithms of the classes' probabilities at each time (`log_softmax`).
     targets : Tensor
-        Classes, integers, no blanks: (N, S) padded, or one after the other in one dim.
+        Classes, no blanks, integers (floats are cut off): (N, S) padded, or one after the other in one dim.
     input_lengths, target_lengths : Tensor or sequence of int
         (N): how much of each is used.
     blank : int
@@ -108,12 +108,13 @@ def ctc_loss(
     how = reduction_code(reduction, None, None)
     x = log_probs.unsqueeze(1) if log_probs.ndim == 2 else log_probs
     if x.dtype not in (float32, float64):
-        raise RuntimeError(f"\"ctc_loss_cpu\" not implemented for '{x.dtype.letter}'")
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{x.dtype.letter}'")
     time, n, classes = x.shape
+    if x.numel() == 0:
+        raise RuntimeError("log_probs tensor must not be empty")
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
-    if targets.dtype.is_floating_point:
-        raise RuntimeError("targets must be integral")
+    targets = targets.to(int64)
     used = _lengths(input_lengths, n, "input_lengths")
     wanted = _lengths(target_lengths, n, "target_lengths")
     if used.max(initial=0) > time:

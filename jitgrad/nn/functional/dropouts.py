@@ -149,7 +149,7 @@ def _alpha(input: Tensor, p: float, training: bool, shape: Sequence[int], inplac
         return input.mul_(0) if inplace else input * 0
     keep = (rand(tuple(shape), dtype=input.dtype, device=input.device) < 1.0 - p).to(input.dtype)
     a = 1.0 / math.sqrt((SELU_LIMIT * SELU_LIMIT * p + 1) * (1 - p))
-    shift = (keep - 1) * (SELU_LIMIT * a) + SELU_LIMIT * a * p
+    shift = (1 - keep) * (SELU_LIMIT * a) - SELU_LIMIT * a * p
     scale = keep * a
     return input.mul_(scale).add_(shift) if inplace else input * scale + shift
 

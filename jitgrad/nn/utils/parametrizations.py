@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.creation import empty
 from jitgrad.nn.functional.distances import normalize
@@ -10,23 +12,38 @@ from jitgrad.nn.utils.parametrize import register_parametrization
 from jitgrad.tensor import Tensor
 
 
+def length(v: Tensor, dim: int) -> Tensor:
+    """The norm over all dims but one; -1: over all."""
+    if dim == -1:
+        return v.norm()
+    others = [d for d in range(v.ndim) if d != dim % v.ndim]
+    return v.norm(2, others, keepdim=True) if others else v.abs()
+
+
 class _WeightNorm(Module):
     def __init__(self, dim: int | None = 0) -> None:
         super().__init__()
         self.dim = -1 if dim is None else dim
 
-    def _length(self, v: Tensor) -> Tensor:
-        """The norm over all dims but one."""
-        if self.dim == -1:
-            return v.norm()
-        others = [d for d in range(v.ndim) if d != self.dim % v.ndim]
-        return v.norm(2, others, keepdim=True) if others else v.abs()
-
     def forward(self, weight_g: Tensor, weight_v: Tensor) -> Tensor:
-        return weight_v * (weight_g / self._length(weight_v))
+        return weight_v * (weight_g / length(weight_v, self.dim))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return self._length(weight), weight
+        return length(weight, self.dim), weight
+
+
+class _OldNames:
+    """A hook that takes the state of the `weight_norm` that worked by hooks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, module: Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        old = [f"{prefix}{self.name}_{part}" for part in "gv"]
+        if all(key in state for key in old):
+            for i, key in enumerate(old):
+                new = f"{prefix}parametrizations.{self.name}.original{i}"
+                state[new] = state.pop(key)
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
@@ -39,6 +56,7 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     >>> [p.shape for p in m.parametrizations.parameters()]
     [jitgrad.Size([2, 1]), jitgrad.Size([2, 3])]
     """
+    module.register_load_state_dict_pre_hook(_OldNames(name))
     return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
 
 

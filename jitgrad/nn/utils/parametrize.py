@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from jitgrad.autograd.grad_mode import no_grad
@@ -25,6 +26,11 @@ class ParametrizationList(ModuleList):
         super().__init__(modules)
         given = self._inverse(original.detach())
         self.is_tensor = isinstance(given, Tensor)
+        if not self.is_tensor and not isinstance(given, Sequence):
+            raise ValueError(
+                "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got"
+                f" {type(given).__name__}"
+            )
         found = [given] if self.is_tensor else list(given)
         self.names = ["original"] if self.is_tensor else [f"original{i}" for i in range(len(found))]
         for name, x in zip(self.names, found, strict=True):
@@ -65,9 +71,40 @@ class ParametrizationList(ModuleList):
         return found
 
 
+_caching = 0
+_cache: dict[tuple[int, str], Tensor] = {}
+
+
+@contextmanager
+def cached() -> Iterator[None]:
+    """Inside, every computed attribute is computed once, when it is first asked for.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> m = jitgrad.nn.utils.parametrizations.weight_norm(jitgrad.nn.Linear(2, 1))
+    >>> with jitgrad.nn.utils.parametrize.cached():
+    ...     m.weight is m.weight
+    True
+    """
+    global _caching
+    _caching += 1
+    try:
+        yield
+    finally:
+        _caching -= 1
+        if not _caching:
+            _cache.clear()
+
+
 def _property(name: str) -> property:
     def get(self: Any) -> Tensor:
-        return self.parametrizations[name]()
+        if not _caching:
+            return self.parametrizations[name]()
+        key = (id(self), name)
+        if key not in _cache:
+            _cache[key] = self.parametrizations[name]()
+        return _cache[key]
 
     def put(self: Any, value: Tensor) -> None:
         self.parametrizations[name].right_inverse(value)
@@ -98,6 +135,11 @@ def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
     if not isinstance(table, ModuleDict):
         return False
     return len(table) > 0 if tensor_name is None else tensor_name in table
+
+
+def type_before_parametrizations(module: Module) -> type:
+    """The class that a module had before attributes of it were computed."""
+    return getattr(type(module), "_plain_class", type(module))
 
 
 def register_parametrization(
@@ -142,7 +184,7 @@ def register_parametrization(
         table = module.parametrizations[tensor_name]
         if not unsafe:
             before = getattr(module, tensor_name)
-            _same(tensor_name, before, parametrization(before))
+            _same(before, parametrization(before))
         table.append(parametrization)
         return module
     for own in (module._parameters, module._buffers):
@@ -156,7 +198,7 @@ def register_parametrization(
         )
     made = ParametrizationList([parametrization], original)
     if not unsafe:
-        _same(tensor_name, original, made())
+        _same(original, made())
     if not is_parametrized(module):
         module.parametrizations = ModuleDict()
     del own[tensor_name]
@@ -165,15 +207,16 @@ def register_parametrization(
     return module
 
 
-def _same(name: str, before: Tensor, after: Any) -> None:
+def _same(before: Tensor, after: Any) -> None:
     if not isinstance(after, Tensor):
         raise ValueError(f"A parametrization must return a tensor. Got {type(after).__name__}.")
-    if after.dtype is not before.dtype or after.shape != before.shape:
-        raise ValueError(
-            f"Registering a parametrization may not change the shape or dtype of the tensor: {name}"
-            f" of shape {before.shape} and {before.dtype} became {after.shape} and {after.dtype}."
-            " Pass unsafe=True to allow it."
-        )
+    for what in ("dtype", "shape"):
+        old, new = getattr(before, what), getattr(after, what)
+        if old != new:
+            raise ValueError(
+                f"Registering a parametrization may not change the {what} of the tensor, unless"
+                f" `unsafe` flag is enabled.\nunparametrized {what}: {old}\nparametrized {what}: {new}"
+            )
 
 
 def remove_parametrizations(
@@ -207,3 +250,26 @@ def remove_parametrizations(
     else:
         module.register_buffer(tensor_name, value)
     return module
+
+
+def transfer_parametrizations_and_params(
+    from_module: Module, to_module: Module, tensor_name: str | None = None
+) -> Module:
+    """Have the attributes of one module, or one of them, computed as those of another; both share what from.
+
+    Returns
+    -------
+    Module
+        ``to_module``.
+    """
+    if not is_parametrized(from_module):
+        return to_module
+    for name in from_module.parametrizations if tensor_name is None else [tensor_name]:
+        table = from_module.parametrizations[name]
+        if not hasattr(to_module, name):
+            setattr(to_module, name, Parameter(getattr(from_module, name)))
+        for module in table:
+            register_parametrization(to_module, name, module)
+        for kept in table.names:
+            setattr(to_module.parametrizations[name], kept, getattr(table, kept))
+    return to_module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,42 @@ class PackedSequence(_Packed):
     def float(self) -> PackedSequence:
         """In float32."""
         return self.to(dtypes.float32)
+
+    def half(self) -> PackedSequence:
+        """In float16."""
+        return self.to(dtypes.float16)
+
+    def long(self) -> PackedSequence:
+        """In int64."""
+        return self.to(dtypes.int64)
+
+    def int(self) -> PackedSequence:
+        """In int32."""
+        return self.to(dtypes.int32)
+
+    def short(self) -> PackedSequence:
+        """In int16."""
+        return self.to(dtypes.int16)
+
+    def char(self) -> PackedSequence:
+        """In int8."""
+        return self.to(dtypes.int8)
+
+    def byte(self) -> PackedSequence:
+        """In uint8."""
+        return self.to(dtypes.uint8)
+
+    def cpu(self) -> PackedSequence:
+        """On the CPU, where it is."""
+        return self.to("cpu")
+
+    def pin_memory(self) -> PackedSequence:
+        """Itself: there is no memory to be pinned."""
+        return self
+
+    def is_pinned(self) -> bool:
+        """False."""
+        return False
 
     @property
     def is_cuda(self) -> bool:
@@ -196,6 +232,11 @@ def pad_sequence(
     if padding_side not in ("left", "right"):
         raise RuntimeError(
             f"Expected padding_side to be one of left or right, but got {padding_side}."
+        )
+    if not isinstance(sequences, Iterable):
+        raise RuntimeError(
+            "pad_sequence: Expected iterable for input sequences, but got arg of type:"
+            f" {type(sequences)}"
         )
     given = list(sequences)
     if not given:

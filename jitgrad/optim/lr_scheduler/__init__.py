@@ -16,7 +16,7 @@ from jitgrad.optim.lr_scheduler.factors import (
     StepLR,
 )
 from jitgrad.optim.lr_scheduler.plateau import ReduceLROnPlateau
-from jitgrad.optim.lr_scheduler.scheduler import LRScheduler
+from jitgrad.optim.lr_scheduler.scheduler import LRScheduler, _LRScheduler
 
 __all__ = [
     "ChainedScheduler",
@@ -35,4 +35,5 @@ __all__ = [
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
+    "_LRScheduler",
 ]

@@ -14,7 +14,8 @@ _EPOCH = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where"
     " possible. Please use `scheduler.step()` to step the scheduler. During the deprecation, if epoch"
     " is different from None, the closed form is used instead of the new chainable form, where"
-    " available."
+    " available. Please open an issue if you are unable to replicate your use case:"
+    " https://github.com/pytorch/pytorch/issues/new/choose."
 )
 
 
@@ -179,7 +180,8 @@ class LRScheduler:
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and"
                 " later, you should call them in the opposite order: `optimizer.step()` before"
                 " `lr_scheduler.step()`.  Failure to do this will result in PyTorch skipping the first"
-                " value of the learning rate schedule.",
+                " value of the learning rate schedule. See more details at"
+                " https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
                 UserWarning,
                 stacklevel=3,
             )
@@ -194,3 +196,7 @@ class LRScheduler:
         for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             put(group, "lr", lr)
         self._last_lr = values(self.optimizer, "lr")
+
+
+class _LRScheduler(LRScheduler):
+    """The base class under its name of old, for subclasses written then."""

@@ -13,6 +13,7 @@ from jitgrad.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
+from jitgrad.utils.data.distributed import DistributedSampler
 from jitgrad.utils.data.loader import DataLoader
 from jitgrad.utils.data.sampler import (
     BatchSampler,
@@ -30,6 +31,7 @@ __all__ = [
     "ConcatDataset",
     "DataLoader",
     "Dataset",
+    "DistributedSampler",
     "IterableDataset",
     "RandomSampler",
     "Sampler",

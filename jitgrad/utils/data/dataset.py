@@ -139,6 +139,16 @@ class ConcatDataset(Dataset[Item]):
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
+    @property
+    def cummulative_sizes(self) -> list[int]:
+        """`cumulative_sizes` under its name of old."""
+        warnings.warn(
+            "`cummulative_sizes` attribute is renamed to `cumulative_sizes`",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.cumulative_sizes
+
     def __getitem__(self, idx: int) -> Item:
         if idx < 0:
             if -idx > len(self):

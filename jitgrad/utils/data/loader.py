@@ -181,6 +181,8 @@ class DataLoader(Generic[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         if self.num_workers == 0:
+            if self.timeout != 0:
+                raise AssertionError("a DataLoader without workers requires timeout == 0")
             batches: Iterator[Any] = self._here()
         else:
             batches = self._in_workers()
