@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine
 from jitgrad.arena.engine import Fault, entry, entry_addresses, mend
-from jitgrad.cuda import commands, kernels, transfers
+from jitgrad.cuda import commands, kernels, transfers, windows
 from jitgrad.ops.table import OPS
 
 if TYPE_CHECKING:
@@ -65,10 +65,11 @@ def _together(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     def moved(x: Any) -> Any:
         if not isinstance(x, Tensor) or transfers.on_gpu(x):
             return x
-        if name in _POINTWISE and x.ndim == 0:
+        if (name in _POINTWISE and x.ndim == 0) or planned:
             return x.to("cuda")
         raise two_devices(name, args)
 
+    planned = name == "explicit" and OPS[args[0]].name in windows.PLANNED
     target = args[1] if name == "pointwise_" else None
     if isinstance(target, Tensor) and not transfers.on_gpu(target):
         raise two_devices(name, args)

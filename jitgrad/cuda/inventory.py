@@ -9,16 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jitgrad import dtypes
-from jitgrad.cuda import assembling, kernels, products, reductions
+from jitgrad.cuda import assembling, copies, kernels
 from jitgrad.cuda.kernel import Kernel, Pointer
-from jitgrad.cuda.lanes import Lanes
 from jitgrad.cuda.pointwise import Pointwise
 from jitgrad.cuda.target import ARCHITECTURES
 from jitgrad.dtypes import FIRST_FLOAT
-from jitgrad.ops.table import LANES, OPS, POINTWISE, Op
+from jitgrad.ops.table import KERNEL, LANES, OPS, POINTWISE, Op
 
 
 class Line(NamedTuple):
@@ -42,41 +41,37 @@ def _dtypes(op: Op) -> tuple[dtypes.dtype, ...]:
     return (dtypes.int32, dtypes.int64) if op.bits & OB_NO_FLOAT else FLOATS
 
 
-def pointwise() -> Iterator[tuple[Pointwise, int]]:
-    """Every pointwise kernel, with the number of operands that it reads."""
+def pointwise() -> Iterator[Pointwise]:
+    """Every pointwise kernel."""
     for op in OPS:
         if op.family == POINTWISE and kernels.has(op, dtypes.float32.code, 0):
             for dtype in _dtypes(op):
-                yield kernels.pointwise(op, dtype.code, 0), op.nin
+                yield kernels.pointwise(op, dtype.code, 0)
                 for i, vjp in enumerate(op.vjps):
                     if vjp is not None and dtype.code >= FIRST_FLOAT:
-                        found = kernels.pointwise(op, dtype.code, i + 1)
-                        yield found, len(found.operands)
+                        yield kernels.pointwise(op, dtype.code, i + 1)
 
 
-def _lanes(found: object) -> Iterator[Lanes]:
-    if isinstance(found, reductions.Reduction):
-        yield from (found.once, found.parts, found.rest)
-    elif isinstance(found, reductions.OneLaunch):
-        yield found.kernel
-    elif isinstance(found, reductions.Norm):
-        for order in (0.0, 1.0, 2.0, 3.0, float("inf")):
-            yield from _lanes(found.kernel(order))
+def all_kernels() -> list[Kernel]:
+    """Every kernel once: pointwise in the flat form, along dims in both, by the order of the op table."""
+    found: dict[str, Kernel] = {}
 
+    def add(maker: Any) -> None:
+        for kernel in maker.kernels() if maker is not None else ():
+            found.setdefault(kernel.name, kernel)
 
-def all_kernels() -> Iterator[Kernel]:
-    """Every kernel, in its flat form or, along dims, in both."""
-    for found, _ in pointwise():
-        yield found.form(0, (False,) * len(found.operands))
+    for made in pointwise():
+        add(made)
     for op in OPS:
-        if op.family == LANES:
-            for dtype in FLOATS:
-                for which in (0, 1):
-                    for made in _lanes(reductions.find(op, dtype.code, which)):
-                        yield made.form(True)
-                        yield made.form(False)
-    for dtype in (*FLOATS, dtypes.int64):
-        yield products.Product(dtype.code).kernel
+        if op.family not in (LANES, KERNEL):
+            continue
+        for dtype in (*FLOATS, dtypes.int64):
+            add(kernels.maker(op, dtype.code, 0))
+            if op.family == LANES and dtype.code >= FIRST_FLOAT:
+                add(kernels.maker(op, dtype.code, 1))
+    for copy in copies.COPIES.values():
+        add(copy)
+    return list(found.values())
 
 
 def line(kernel: Kernel, capability: tuple[int, int]) -> Line:
@@ -108,7 +103,7 @@ def main() -> None:
     if chosen.capability:
         major, minor = chosen.capability.split(".")
         capabilities = ((int(major), int(minor)),)
-    plain = {p.form(0, (False,) * len(p.operands)).name for p, _ in pointwise()}
+    plain = {kernel.name for made in pointwise() for kernel in made.kernels()}
     bad = []
     for kernel in list(all_kernels())[:: chosen.every]:
         for capability in capabilities:

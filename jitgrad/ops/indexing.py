@@ -271,8 +271,8 @@ def _put(view: Tensor, where: Blocks, value: Any, accumulate: bool) -> None:
     read = [
         t.detach().clone() if entry.memory(t) == memory else t for t in (where.positions, value)
     ]
-    if view.dtype.code >= dtypes.FIRST_HALF:
-        # Its kernel would write into a float32 copy.
+    if view.dtype.code >= dtypes.FIRST_HALF or view.is_cuda:
+        # Its kernel would write into a float32 copy; the GPU's makes a new tensor.
         new = record.explicit(INDEX_PUT, (view.detach(), *read), entry.shape(view), attributes)
         copy_into(view, new)
         return

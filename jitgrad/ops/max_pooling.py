@@ -89,7 +89,7 @@ def _largest(
 
     x = entry.shape(input)
     shape = (*x[: len(x) - n], *out)
-    where = empty(shape, dtype=dtypes.int64)
+    where = empty(shape, dtype=dtypes.int64, device=input.device)
     attributes = (n, *(1,) * (3 - n), *dilation)
     return record.explicit(_MAX[n - 1], (input, where, windows), shape, attributes), where
 

@@ -43,12 +43,13 @@ def copy_into(x: Tensor, value: Any) -> Tensor:
 
 def number_like(x: Tensor, value: Any) -> Tensor:
     """A number as a Tensor without dims, in the dtype of ``x``."""
-    return copy_into(entry.new(x.dtype.code, tensor_class()), value)
+    made = entry.new(x.dtype.code, tensor_class())
+    return copy_into(made.to(x.device) if x.is_cuda else made, value)
 
 
 def nonzero_positions(x: Tensor, coordinates: bool = False) -> Tensor:
     """Flat positions (n) of the elements that are not zero, or their coordinates (n, dims); int64."""
-    n = entry.item(record.explicit(COUNT_NONZERO, (x,), (), dtype=dtypes.int64))
+    n = record.explicit(COUNT_NONZERO, (x,), (), dtype=dtypes.int64).item()
     shape = (n, x.ndim) if coordinates else (n,)
     return record.explicit(NONZERO, (x,), shape, (int(coordinates),), dtype=dtypes.int64)
 
