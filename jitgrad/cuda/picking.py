@@ -21,8 +21,6 @@ from jitgrad.cuda.each import Each, launcher
 from jitgrad.cuda.geometry import Geometry
 from jitgrad.cuda.target import INT64
 
-_IS_BOOL = dtypes.bool.code
-
 
 @functools.cache
 def picked(dtype: int) -> Each:
@@ -93,13 +91,8 @@ out[i] = value
     return Each("put", dtype, parameters, text)
 
 
-@functools.cache
-def added(dtype: int) -> Each:
-    """A copy of x with alpha times the values at each position added, in the order of the positions."""
-    total = "A(x[i])"
-    term = "A(values[((a * n + j) * B + i - block * B) * each])"
-    result = "T(total != 0)" if dtype == _IS_BOOL else "T(total)"
-    text = f"""
+# A search for the first of the sorted positions that name a block, and the loop over those that do.
+_SEARCHED = """
 block = i // B
 a = block // K
 k = block - a * K
@@ -111,18 +104,42 @@ while low < high:
         low = middle + 1
     else:
         high = middle
-total = {total}
+total = A(x[i])
 while low < n:
     j = sorted_[low]
     if names[j] != k:
         break
-    total += {term} * A(alpha)
+    term = A(values[((a * n + j) * B + i - block * B) * each])
+    JOIN
     low += 1
-out[i] = {result}
+out[i] = T(TOTAL)
 """
-    alpha = "real" if dtype >= dtypes.FIRST_FLOAT else "int"
+
+
+def _joined(name: str, dtype: int, join: str, total: str = "total", more: str = "") -> Each:
     parameters = "T* out, T* x, T* values, int* names, int* sorted_, int K, int n, int B, int each"
-    return Each("added", dtype, f"{parameters}, {alpha} alpha", text)
+    text = _SEARCHED.replace("JOIN", join).replace("TOTAL", total)
+    return Each(name, dtype, parameters + more, text)
+
+
+@functools.cache
+def added(dtype: int) -> Each:
+    """A copy of x with alpha times the values at each position added, in the order of the positions."""
+    alpha = "real" if dtype >= dtypes.FIRST_FLOAT else "int"
+    total = "total != 0" if dtype == dtypes.bool.code else "total"
+    return _joined("added", dtype, "total += term * A(alpha)", total, f", {alpha} alpha")
+
+
+@functools.cache
+def larger(dtype: int) -> Each:
+    """A copy of x with the largest of its element and the values; NaN if there is one."""
+    return _joined("larger", dtype, "total = term if term > total or term != term else total")
+
+
+@functools.cache
+def smaller(dtype: int) -> Each:
+    """A copy of x with the smallest of its element and the values; NaN if there is one."""
+    return _joined("smaller", dtype, "total = term if term < total or term != term else total")
 
 
 # ---------------------------------------------------------------- what these are put together to
@@ -161,9 +178,25 @@ def add_at(
 ) -> None:
     """Write x with alpha times the values added at checked positions."""
     a, k, n, b = blocks
+    ordered = _sorted(names, n)
+    added(dtype).launch(a * k * b, out, x, values, names, ordered, k, n, b, each, alpha)
+
+
+def extreme_at(
+    dtype: int, out: int, x: int, values: int, names: int, blocks: Blocks, largest: bool
+) -> None:
+    """Write the larger or smaller of x and the values at checked positions."""
+    a, k, n, b = blocks
+    ordered = _sorted(names, n)
+    kernel = larger(dtype) if largest else smaller(dtype)
+    kernel.launch(a * k * b, out, x, values, names, ordered, k, n, b, 1)
+
+
+def _sorted(names: int, n: int) -> int:
+    """The numbers of positions in the order of the positions."""
     ordered = copies.room(n * 8, 5)
     order.argsort(INT64, names, (1, n, 1), ordered)
-    added(dtype).launch(a * k * b, out, x, values, names, ordered, k, n, b, each, alpha)
+    return ordered
 
 
 # ---------------------------------------------------------------- ops

@@ -58,7 +58,7 @@ def _attention_recipe(step: Step, g: Tensor) -> Gradients:
     factor = step.real(2)
     scores = (q * factor) @ k.transpose(-2, -1)
     if step.integer(3):
-        hidden = ones(*scores.shape[-2:], dtype=bool_).triu(1)
+        hidden = ones(*scores.shape[-2:], dtype=bool_, device=q.device).triu(1)
         scores = scores.masked_fill(hidden, float("-inf"))
     p = scores.softmax(-1)
     d = g @ v.transpose(-2, -1)

@@ -9,9 +9,8 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.errors import sizes
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import in_place, nonzero_positions
+from jitgrad.ops.operands import in_place, nonzero_positions, tensor_of
 from jitgrad.ops.picking import index_copy
-from jitgrad.ops.sorting import tensor_of
 from jitgrad.ops.views import diagonal, wrap_dim
 
 if TYPE_CHECKING:
@@ -54,7 +53,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
         shape.insert(d, size)
     from jitgrad.creation import zeros
 
-    return diagonal_scatter(zeros(shape, dtype=input.dtype), input, offset, d1, d2)
+    return diagonal_scatter(
+        zeros(shape, dtype=input.dtype, device=input.device), input, offset, d1, d2
+    )
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -87,7 +88,7 @@ def _replaced(input: Tensor, part: Tensor, src: Tensor) -> Tensor:
 def _positions(input: Tensor) -> Tensor:
     from jitgrad.creation import arange
 
-    return arange(input.numel()).reshape(input.shape)
+    return arange(input.numel(), device=input.device).reshape(input.shape)
 
 
 @named("DiagonalScatterBackward0")

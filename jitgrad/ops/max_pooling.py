@@ -222,7 +222,7 @@ def _max_unpool(
                 f'invalid output_size "{out}" (dim must be between {default - step} and'
                 f" {default + step})"
             )
-    flat = zeros((prod(lead), prod(out)), input.dtype)
+    flat = zeros((prod(lead), prod(out)), input.dtype, input.device)
     rows = prod(lead)
     y = scatter(flat, 1, reshape(indices, rows, -1), reshape(input, rows, -1))
     return reshape(y, *lead, *out)
