@@ -1,23 +1,33 @@
-"""All kernels of the GPU, to be compiled and assembled without one: ``python -m jitgrad.cuda.inventory``.
+"""All kernels of the GPU, compiled and assembled without one: ``python -m jitgrad.cuda.inventory``.
 
-Prints a line a kernel: registers, bytes of shared memory, and for pointwise kernels how often an element
-is read and written; ends with 1 if a kernel spills registers or reads an operand twice.
+Prints a line a kernel and compute capability.  ``--write`` goes through all of them and makes the table of
+the docs (`docs/cuda-kernels.md`); ``--check`` compares with it; ``--sample`` takes only some kernels of all
+families.  Ends with 1 if a kernel spills registers, reads an operand twice, computes a place in memory in 32
+bits, or is not what the table says.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad import dtypes
-from jitgrad.cuda import assembling, copies, kernels
+from jitgrad.cuda import assembling, copies, kernels, ordering, widths
 from jitgrad.cuda.kernel import Kernel, Pointer
 from jitgrad.cuda.pointwise import Pointwise
 from jitgrad.cuda.target import ARCHITECTURES
+from jitgrad.cuda.updates import Update
 from jitgrad.dtypes import FIRST_FLOAT
-from jitgrad.ops.table import KERNEL, LANES, OPS, POINTWISE, Op
+from jitgrad.ops.table import BY_NAME, KERNEL, LANES, OPS, POINTWISE, Op
+
+if TYPE_CHECKING:
+    from jitgrad.optim.rules import Rule
 
 
 class Line(NamedTuple):
@@ -29,10 +39,11 @@ class Line(NamedTuple):
     shared: int
     spilled: int
     loads: float
-    stores: int
+    wrong: str
 
 
 FLOATS = (dtypes.float32, dtypes.float64)
+TABLE = Path(__file__).parents[2] / "docs" / "cuda-kernels.md"
 
 
 def _dtypes(op: Op) -> tuple[dtypes.dtype, ...]:
@@ -52,67 +63,187 @@ def pointwise() -> Iterator[Pointwise]:
                         yield kernels.pointwise(op, dtype.code, i + 1)
 
 
+def _rules() -> Iterator[Rule]:
+    """What the optimisers do with their default options."""
+    from jitgrad import optim
+    from jitgrad.creation import zeros
+    from jitgrad.optim.ruled import RuleOptimizer
+
+    for name in optim.__all__:
+        found: Any = getattr(optim, name)
+        if getattr(found, "_rule", RuleOptimizer._rule) is not RuleOptimizer._rule:
+            optimiser: Any = found([zeros(1)])
+            yield optimiser._rule(optimiser.param_groups[0])[0]
+    sgd = optim.SGD([zeros(1)], momentum=0.9)
+    yield sgd._pair(sgd.param_groups[0], False)[0]
+
+
 def all_kernels() -> list[Kernel]:
-    """Every kernel once: pointwise in the flat form, along dims in both, by the order of the op table."""
+    """Every kernel once: by formulas (pointwise in the flat form, along dims in both), then all others."""
     found: dict[str, Kernel] = {}
 
-    def add(maker: Any) -> None:
-        for kernel in maker.kernels() if maker is not None else ():
+    def add(made: Iterable[Kernel]) -> None:
+        for kernel in made:
             found.setdefault(kernel.name, kernel)
 
-    for made in pointwise():
-        add(made)
-    for op in OPS:
-        if op.family not in (LANES, KERNEL):
-            continue
+    def launched(op: Op, dtype: int, which: int) -> None:
+        maker = kernels.maker(op, dtype, which)
+        if maker is not None:
+            add(maker.kernels())
+
+    for each in pointwise():
+        add(each.kernels())
+    for op in (*_of(LANES), *_of(KERNEL)):
         for dtype in (*FLOATS, dtypes.int64):
-            add(kernels.maker(op, dtype.code, 0))
+            launched(op, dtype.code, 0)
             if op.family == LANES and dtype.code >= FIRST_FLOAT:
-                add(kernels.maker(op, dtype.code, 1))
+                launched(op, dtype.code, 1)
+    for dtype in (*FLOATS, dtypes.int64):
+        add(ordering.kernels(dtype.code))
     for copy in copies.COPIES.values():
-        add(copy)
+        add(copy.kernels())
+        add(copy.form(ndim, (False,)) for ndim in (1, 2, 3, 4))
+    for rule in _rules():
+        add(Update(rule, dtype.code).kernel for dtype in FLOATS)
+    # Any pointwise kernel has strided forms; these stand for them.
+    wheres = kernels.pointwise(BY_NAME["where"], dtypes.float32.code, 0)
+    add(wheres.form(ndim, (False,) * 3) for ndim in (1, 2, 3, 4))
     return list(found.values())
 
 
-def line(kernel: Kernel, capability: tuple[int, int]) -> Line:
-    """Compile and assemble a kernel; ``loads`` is how many reads there are for each write."""
+def _of(family: int) -> list[Op]:
+    return [op for op in OPS if op.family == family]
+
+
+def sample() -> list[int]:
+    """The numbers of some kernels: few of the many that are made of formulas, more of the others."""
+    names = [kernel.name for kernel in all_kernels()]
+    first = names.index("product_float32")
+    return [*range(0, first, 60), *range(first, len(names), 5)]
+
+
+def line(kernel: Kernel, capability: tuple[int, int], plain: bool = False) -> Line:
+    """Compile and assemble a kernel; ``loads`` is how many reads there are for each write.
+
+    A ``plain`` one reads each operand at most once for each element that it writes.
+    """
     ptx = kernel.ptx(capability)
     found = assembling.assemble(ptx, capability)
-    stores = ptx.count("st.global")
     # libdevice reads tables of constants (sin of a large float64) past the cache of data: "nc".
     reads = ptx.count("ld.global") - ptx.count("ld.global.nc")
-    loads = reads / max(stores, 1)
-    return Line(
-        kernel.name, capability, found.registers, found.shared, found.spilled, loads, stores
+    loads = reads / max(ptx.count("st.global"), 1)
+    wrong = []
+    if found.spilled:
+        wrong.append("spills registers")
+    if plain and loads > sum(isinstance(kind, Pointer) for kind in kernel.signature) - 1:
+        wrong.append("reads an operand twice")
+    wrong += [f"a place is computed in 32 bits: {text}" for text in widths.narrow_places(ptx)[:1]]
+    sizes = (found.registers, found.shared, found.spilled)
+    return Line(kernel.name, capability, *sizes, loads, "; ".join(wrong))
+
+
+def _part(numbers: list[int], capabilities: tuple[tuple[int, int], ...]) -> list[Line]:
+    """The lines of the kernels with some numbers: a process's part of the work."""
+    plain = {kernel.name for made in pointwise() for kernel in made.kernels()}
+    found = all_kernels()
+    return [line(found[i], c, found[i].name in plain) for i in numbers for c in capabilities]
+
+
+def lines(
+    numbers: list[int], capabilities: tuple[tuple[int, int], ...] = ARCHITECTURES
+) -> list[Line]:
+    """The lines of the kernels with some numbers, by as many processes as there are processors, to 4."""
+    workers = min(os.cpu_count() or 1, 4)
+    parts = [numbers[i : i + 16] for i in range(0, len(numbers), 16)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        done = pool.map(_part, parts, [capabilities] * len(parts))
+        return [found for part in done for found in part]
+
+
+# ---------------------------------------------------------------- the table
+def versions() -> str:
+    """The programs that make the machine code."""
+    from importlib.metadata import version
+
+    return f"numba-cuda {version('numba-cuda')}, nvJitLink {version('nvidia-nvjitlink')}"
+
+
+def rows(found: list[Line]) -> dict[str, str]:
+    """Rows of the table by the kernel's name: registers for each capability, and shared memory."""
+    by_name: dict[str, list[Line]] = {}
+    for each in found:
+        by_name.setdefault(each.name, []).append(each)
+    table = {}
+    for name, of_it in by_name.items():
+        shared = dict.fromkeys(str(each.shared) for each in of_it)
+        cells = [name, *(str(each.registers) for each in of_it), " / ".join(shared)]
+        table[name] = f"| {' | '.join(cells)} |"
+    return table
+
+
+def written(found: list[Line]) -> str:
+    """The text of the docs' page."""
+    names = [f"{major}.{minor}" for major, minor in ARCHITECTURES]
+    head = f"| kernel | {' | '.join(names)} | shared memory, bytes |"
+    table = rows(found)
+    return "\n".join(
+        [
+            "# The kernels of the GPU",
+            "",
+            "Of every kernel the registers of a thread, for each compute capability, and the shared memory",
+            "of a block: compiled and assembled without a GPU. None spills registers. Made by",
+            "`python -m jitgrad.cuda.inventory --write`, compared with what is compiled by `tests/gpu`.",
+            "",
+            f"{len(table)} kernels, {versions()}.",
+            "",
+            head,
+            f"| --- |{' --- |' * (len(names) + 1)}",
+            *table.values(),
+            "",
+        ]
     )
 
 
-def reads_once(kernel: Kernel, found: Line) -> bool:
-    """Whether a pointwise kernel reads each operand at most once for each element that it writes."""
-    pointers = sum(isinstance(kind, Pointer) for kind in kernel.signature)
-    return found.loads <= pointers - 1
+def pinned() -> dict[str, str]:
+    """The rows of the docs' page by the kernel's name."""
+    text = TABLE.read_text()
+    return {row.split(" | ")[0][2:]: row for row in text.splitlines() if row.startswith("| ")}
+
+
+def differences(found: list[Line]) -> list[str]:
+    """Where kernels and table are not the same: their names, and the rows that are given."""
+    have = pinned()
+    names = {kernel.name for kernel in all_kernels()}
+    known = set(have) - {"kernel", "---"}
+    wrong = [f"no row for {name}" for name in sorted(names - known)]
+    wrong += [f"a row for {name}, which is no kernel" for name in sorted(known - names)]
+    if versions() in TABLE.read_text():
+        wrong += [
+            f"{row}, the table has {have.get(name)}"
+            for name, row in rows(found).items()
+            if have.get(name) != row
+        ]
+    return wrong
 
 
 def main() -> None:
-    """Print the table."""
+    """Print, write or check the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--capability", help="one compute capability, such as 9.0; all unless told")
-    parser.add_argument("--every", type=int, default=1, help="only every so-manieth kernel")
+    parser.add_argument("--sample", action="store_true", help="only some of all families")
+    parser.add_argument("--write", action="store_true", help="make docs/cuda-kernels.md")
+    parser.add_argument("--check", action="store_true", help="compare with docs/cuda-kernels.md")
     chosen = parser.parse_args()
-    capabilities: tuple[tuple[int, int], ...] = ARCHITECTURES
-    if chosen.capability:
-        major, minor = chosen.capability.split(".")
-        capabilities = ((int(major), int(minor)),)
-    plain = {kernel.name for made in pointwise() for kernel in made.kernels()}
-    bad = []
-    for kernel in list(all_kernels())[:: chosen.every]:
-        for capability in capabilities:
-            found = line(kernel, capability)
-            print(*found, flush=True)
-            if found.spilled or (kernel.name in plain and not reads_once(kernel, found)):
-                bad.append(found)
-    print(f"{len(bad)} spill or read twice", *bad, sep="\n")
-    sys.exit(1 if bad else 0)
+    found = lines(sample() if chosen.sample else list(range(len(all_kernels()))))
+    for each in found:
+        print(*each[:5], f"{each.loads:g}", each.wrong)
+    wrong = [f"{each.name} {each.capability}: {each.wrong}" for each in found if each.wrong]
+    if chosen.write and not chosen.sample:
+        TABLE.write_text(written(found))
+    if chosen.check:
+        wrong += differences(found)
+    print(f"{len(wrong)} wrong", *wrong, sep="\n")
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
