@@ -14,7 +14,7 @@ from math import prod
 
 from jitgrad import dtypes
 from jitgrad.cuda.copies import dense
-from jitgrad.cuda.each import Each
+from jitgrad.cuda.each import Each, only_floats
 from jitgrad.cuda.geometry import Geometry
 from jitgrad.cuda.kernel import Kernel
 from jitgrad.cuda.lanes import Fold, Lanes
@@ -188,4 +188,7 @@ class ConvolutionWeight:
         yield weighed(self.dtype).form(True)
 
 
-LAUNCHERS = {"convolution": Convolution, "convolution_weight": ConvolutionWeight}
+LAUNCHERS = {
+    "convolution": only_floats(Convolution),
+    "convolution_weight": only_floats(ConvolutionWeight),
+}

@@ -69,11 +69,12 @@ Run = Callable[[int, Geometry, Sequence[Geometry], Sequence[int]], None]
 
 @dataclass(frozen=True)
 class Launcher:
-    """An explicit op for a dtype: how it is launched, and the kernels of its own that it may launch."""
+    """An explicit op for a dtype: how it is launched, and which kernels that takes."""
 
     dtype: int
     run: Run
     made: tuple[Callable[[int], Each], ...]
+    places: tuple[Callable[[int], Each], ...] = ()
 
     def launch(self, out: Geometry, inputs: Sequence[Geometry], attributes: Sequence[int]) -> None:
         """Launch it for rows of the arena."""
@@ -83,8 +84,17 @@ class Launcher:
         """The kernels, for the inventory."""
         for make in self.made:
             yield make(self.dtype).kernel
+        for make in self.places:
+            yield make(INT64).kernel
 
 
-def launcher(run: Run, *made: Callable[[int], Each]) -> Callable[[int], Launcher]:
-    """What makes the launcher of an op for a dtype."""
-    return lambda dtype: Launcher(dtype, run, made)
+def only_floats(make: Callable[[int], Any]) -> Callable[[int], Any]:
+    """What makes the launcher of an op that integers do not have."""
+    return lambda dtype: make(dtype) if dtype >= dtypes.FIRST_FLOAT else None
+
+
+def launcher(
+    run: Run, *made: Callable[[int], Each], places: tuple[Callable[[int], Each], ...] = ()
+) -> Callable[[int], Launcher]:
+    """What makes the launcher of an op for a dtype; kernels in ``places`` work on positions, in int64."""
+    return lambda dtype: Launcher(dtype, run, made, places)

@@ -109,12 +109,13 @@ def _scatter(act: Callable[..., None]) -> Run:
     return run
 
 
-_PUT = launcher(_scatter(picking.put_at), aimed, *picking.OF_PUTTING)
+_PUT = launcher(_scatter(picking.put_at), picking.put, places=(aimed, *picking.PUTTING))
+_ADD = launcher(_scatter(picking.add_at), picking.added, places=(aimed, *picking.ADDING))
 LAUNCHERS = {
     "gather": launcher(_gather, gathered),
     "max_dim": launcher(_gather, gathered),
     "min_dim": launcher(_gather, gathered),
     "scatter": _PUT,
     "scatter_value": _PUT,
-    "scatter_add": launcher(_scatter(picking.add_at), aimed, *picking.OF_ADDING),
+    "scatter_add": _ADD,
 }

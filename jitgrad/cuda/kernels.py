@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.arena.columns import OB_FORMULA, SAVED_OUT
+from jitgrad.arena.columns import MAX_DIMS, OB_FORMULA, OB_NO_INT, SAVED_OUT
 from jitgrad.cuda import (
     convolution,
     gathering,
     joining,
+    losses,
     memory,
     normalization,
     picking,
@@ -20,7 +21,7 @@ from jitgrad.cuda import (
 from jitgrad.cuda.geometry import Plan
 from jitgrad.cuda.pointwise import Pointwise
 from jitgrad.cuda.target import DTYPES, FLOAT32
-from jitgrad.dtypes import ALL
+from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.dtypes import bool as bool_
 from jitgrad.errors import no_cuda_kernel
 from jitgrad.ops.table import LANES, OPERANDS, POINTWISE, Op
@@ -39,8 +40,20 @@ _EXPLICIT: dict[str, Any] = {
         normalization,
         windows,
         convolution,
+        losses,
     )
     for name, make in module.LAUNCHERS.items()
+}
+#: Which inputs of an op follow the others from the CPU: plans, which are made once for each set of sizes,
+#: and what indexes a tensor, as in PyTorch.
+FOLLOWING: dict[str, tuple[int, ...]] = {
+    **{f"max_pool{n}d": (2,) for n in (1, 2, 3)},
+    "band": (1, 2),
+    "remap": (1,),
+    "unmap": (1,),
+    "index": (1,),
+    "index_put": (1,),
+    "combine_indices": tuple(range(MAX_DIMS)),
 }
 _launchers: list[Any] = []
 _numbers: dict[tuple[str, int, int], int] = {}
@@ -91,6 +104,8 @@ def maker(op: Op, dtype: int, which: int) -> Any:
         return None
     if op.family == POINTWISE:
         return pointwise(op, dtype, which)
+    if op.bits & OB_NO_INT and dtype < FIRST_FLOAT:
+        return None
     if op.family == LANES:
         if which and op.bits & OB_FORMULA:
             return lanes_formula(op, dtype)

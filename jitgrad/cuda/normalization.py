@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jitgrad import dtypes
 from jitgrad.cuda.copies import dense
-from jitgrad.cuda.each import Each
+from jitgrad.cuda.each import Each, only_floats
 from jitgrad.cuda.geometry import Geometry
 from jitgrad.cuda.kernel import Kernel
 from jitgrad.cuda.lanes import Fold, Lanes
@@ -153,8 +153,8 @@ class ChannelNorm:
 
 
 LAUNCHERS = {
-    "native_layer_norm": lambda dtype: LineNorm(dtype, True),
-    "fused_rms_norm": lambda dtype: LineNorm(dtype, False),
-    "native_batch_norm": ChannelNorm,
-    "native_group_norm": ChannelNorm,
+    "native_layer_norm": only_floats(lambda dtype: LineNorm(dtype, True)),
+    "fused_rms_norm": only_floats(lambda dtype: LineNorm(dtype, False)),
+    "native_batch_norm": only_floats(ChannelNorm),
+    "native_group_norm": only_floats(ChannelNorm),
 }

@@ -5,12 +5,14 @@ These are no ops of the table: positions have no gradient.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.cuda import commands, order, picking, scans, transfers
+from jitgrad.cuda.kernel import Kernel
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -61,3 +63,10 @@ def extreme(x: Tensor, positions: Tensor, source: Tensor, largest: bool) -> Tens
     addresses = (entry.address(out), entry.address(x), entry.address(source))
     picking.extreme_at(x.dtype.code, *addresses, names, blocks, largest)
     return out
+
+
+def kernels(dtype: int) -> Iterator[Kernel]:
+    """The kernels of a dtype, for the inventory."""
+    makers = (order.compared, scans.largest_so_far, scans.smallest_so_far)
+    for make in (*makers, picking.larger, picking.smaller):
+        yield make(dtype).kernel

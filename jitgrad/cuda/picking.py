@@ -251,10 +251,10 @@ def _combine(
         combined(dtype).launch(out.numel, out.address, names, size, stride, int(j > 0))
 
 
-#: The kernels of `put_at` and `add_at`, of their own dtype and of positions.
-OF_PUTTING = (nobody, owned, put)
-OF_ADDING = (order.numbered, order.compared, order.taken, added)
-
+#: The kernels of positions that `put_at` and `add_at` launch.
+PUTTING = (nobody, owned)
+ADDING = (order.numbered, order.compared, order.taken)
+_BOTH = (checked, *PUTTING, *ADDING)
 
 PICKS = (
     "index index_select take masked_select embedding"
@@ -262,9 +262,10 @@ PICKS = (
 ).split()
 LAUNCHERS = {
     **{name: launcher(_pick, picked) for name in PICKS},
-    "index_put": launcher(_put, checked, *OF_PUTTING, *OF_ADDING),
-    "index_fill": launcher(_put, checked, *OF_PUTTING, *OF_ADDING),
-    "index_copy": launcher(_put, checked, *OF_PUTTING, *OF_ADDING),
-    "index_add": launcher(_add, checked, *OF_ADDING),
-    "combine_indices": launcher(_combine, combined),
+    **{
+        name: launcher(_put, put, added, places=_BOTH)
+        for name in ("index_put", "index_fill", "index_copy")
+    },
+    "index_add": launcher(_add, added, places=(checked, *ADDING)),
+    "combine_indices": launcher(_combine, places=(combined,)),
 }

@@ -8,7 +8,7 @@ from math import prod
 
 from jitgrad.cuda import copies, picking, reductions
 from jitgrad.cuda.copies import dense
-from jitgrad.cuda.each import Each, launcher
+from jitgrad.cuda.each import Each, launcher, only_floats
 from jitgrad.cuda.geometry import Geometry
 from jitgrad.cuda.joining import zeros
 from jitgrad.cuda.pointwise import number
@@ -160,13 +160,11 @@ def _unmap(
 
 #: Most maps have one to three dims.
 _MAPS = tuple((lambda dtype, dims=dims: mapped(dims)) for dims in (1, 2, 3))
-#: The ops whose plans, made once for each set of sizes, are on the CPU and follow the operands.
-PLANNED = {"max_pool1d", "max_pool2d", "max_pool3d", "band", "remap", "unmap"}
 LAUNCHERS = {
     "max_pool1d": launcher(_pool, pooled),
     "max_pool2d": launcher(_pool, pooled),
     "max_pool3d": launcher(_pool, pooled),
-    "band": launcher(_band, banded),
-    "remap": launcher(_remap, *_MAPS, filled),
-    "unmap": launcher(_unmap, *_MAPS, zeros, *picking.OF_ADDING),
+    "band": only_floats(launcher(_band, banded)),
+    "remap": launcher(_remap, filled, places=_MAPS),
+    "unmap": launcher(_unmap, zeros, picking.added, places=(*_MAPS, *picking.ADDING)),
 }

@@ -155,23 +155,27 @@ masked_scatter_ = in_place(masked_scatter)
 
 
 # ---------------------------------------------------------------- triangles
-def _triangle(indices: Any, row: int, col: int, offset: int, dtype: dtypes.dtype | None) -> Tensor:
+def _triangle(
+    indices: Any, row: int, col: int, offset: int, dtype: dtypes.dtype | None, device: Any
+) -> Tensor:
+    from jitgrad.creation import placed
+
     for name, n in (("row", row), ("col", col)):
         if n < 0:
             raise RuntimeError(f"{name} must be non-negative, got{n}")
     found = np.stack(indices(row, offset, col)).astype(np.int64)
-    return tensor_of(found).to(dtype or dtypes.int64)
+    return placed(tensor_of(found, dtype or dtypes.int64), device)
 
 
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None, device: Any = None
 ) -> Tensor:
     """Rows and columns (2, n) of the elements of a matrix on and below a diagonal."""
-    return _triangle(np.tril_indices, row, col, offset, dtype)
+    return _triangle(np.tril_indices, row, col, offset, dtype, device)
 
 
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None, device: Any = None
 ) -> Tensor:
     """Rows and columns (2, n) of the elements of a matrix on and above a diagonal."""
-    return _triangle(np.triu_indices, row, col, offset, dtype)
+    return _triangle(np.triu_indices, row, col, offset, dtype, device)

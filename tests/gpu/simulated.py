@@ -70,7 +70,7 @@ WITHOUT_KERNEL = set(
     """.split()
 )
 # The simulator waits for its threads in a loop that holds the interpreter.
-sys.setswitchinterval(0.001)
+sys.setswitchinterval(0.0002)
 
 
 def test_two_devices() -> None:

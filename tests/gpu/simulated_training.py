@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import pickle
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 import jitgrad
 from jitgrad import nn
 
-sys.setswitchinterval(0.001)
+sys.setswitchinterval(0.0002)
 
 
 def test_devices() -> None:
@@ -37,10 +38,12 @@ def test_devices() -> None:
         x.numpy()
     with pytest.raises(RuntimeError, match="invalid device ordinal"):
         x.to("cuda:1")
-    with pytest.raises(NotImplementedError, match="'cat' has no CUDA kernel"):
-        jitgrad.cat([x, x])
-    with pytest.raises(NotImplementedError, match="has no CUDA kernel"):
-        x.sort()
+    with pytest.raises(NotImplementedError, match="'svd' has no CUDA kernel: move its operands to"):
+        jitgrad.linalg.svd(x)
+    with pytest.raises(NotImplementedError, match="'unique' has no CUDA kernel"):
+        x.unique()
+    with pytest.raises(NotImplementedError, match="float16' has no CUDA kernel"):
+        x.half()
 
 
 def test_memory_is_counted_and_given_back() -> None:
@@ -234,3 +237,27 @@ def test_digits_trains_as_on_the_cpu() -> None:
         settings = digits.Settings(epochs=2, batch=3, hidden=5, device=device)
         losses.append(digits.train(jitgrad, part, settings).losses)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_bench_on_the_device(tmp_path: Path) -> None:
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from jitgrad.cli.app import app
+
+    file = tmp_path / "out.json"
+    options = ["--ops", "exp,mm", "--sizes", "4", "--rounds", "1", "--budget", "0.001"]
+    done = CliRunner().invoke(app, ["bench", "--device", "cuda", *options, "--json", str(file)])
+    assert done.exit_code == 0, done.output
+    data = json.loads(file.read_text())
+    assert data["about"]["device"] == "numba.cuda simulator"
+    assert len(data["measurements"]) == 2
+    for measured in data["measurements"]:
+        assert measured["samples"]
+        assert not measured["error"]
+    for wrong in (
+        ["--device", "tpu"],
+        ["--device", "cuda", "--vs", "jax"],
+        ["--device", "cuda", "--memory"],
+    ):
+        assert CliRunner().invoke(app, ["bench", *options, *wrong]).exit_code == 2
