@@ -261,3 +261,12 @@ def test_bench_on_the_device(tmp_path: Path) -> None:
         ["--device", "cuda", "--memory"],
     ):
         assert CliRunner().invoke(app, ["bench", *options, *wrong]).exit_code == 2
+
+
+def test_the_gpu_benchmark_finds_every_op_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that it does before it measures; matrices of 6 x 6."""
+    from benchmarks import gpu
+    from jitgrad.bench import operations
+
+    assert gpu.check_ops(operations.OPERATIONS, 36) == []
+    assert "no kernel: to_float16\n0 wrong" in capsys.readouterr().out
