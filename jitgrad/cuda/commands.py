@@ -15,7 +15,8 @@ from jitgrad.cuda import copies, kernels
 from jitgrad.cuda.geometry import Geometry, Plan
 from jitgrad.cuda.pointwise import Operand, Pointwise
 
-_in_order = threading.RLock()
+#: Held while launches are made that belong together: they share scratch memory.
+in_order = threading.RLock()
 
 
 def launch() -> None:
@@ -26,7 +27,7 @@ def launch() -> None:
     MemoryError
         If the list had no room for one.
     """
-    with _in_order:
+    with in_order:
         words = np.frombuffer(entry.commands(), np.int64).tolist()
         at = 0
         while at < len(words):
