@@ -1,4 +1,4 @@
-"""The elementwise losses on the GPU, from the formulas of `jitgrad.kernels.loss_formulas`.
+"""Losses on the GPU: elementwise ones, from the formulas of `jitgrad.kernels.loss_formulas`, and nll_loss.
 
 A reduced loss is one walk over its inputs, in parts if they are long, and a fold of what the parts gave.
 """
@@ -6,14 +6,16 @@ A reduced loss is one walk over its inputs, in parts if they are long, and a fol
 from __future__ import annotations
 
 import functools
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.cuda import memory, reductions
 from jitgrad.cuda.copies import dense, itemsize
-from jitgrad.cuda.each import only_floats
+from jitgrad.cuda.each import Each, launcher, only_floats
 from jitgrad.cuda.geometry import Geometry
 from jitgrad.cuda.kernel import Kernel
 from jitgrad.cuda.lanes import Fold, Lanes
@@ -104,6 +106,43 @@ _FORMULAS = {
     "binary_cross_entropy": (loss_formulas.BCE, 1),
     "binary_cross_entropy_with_logits": (loss_formulas.BCE_LOGITS, 2),
 }
-LAUNCHERS = {
+
+
+# ---------------------------------------------------------------- negative log-likelihood
+@functools.cache
+def chosen(dtype: int) -> Each:
+    """Minus the log-probability of each target, weighted by its class; 0 for one that is ignored."""
+    text = """
+c = target[i]
+value = T(0)
+if c != ignored:
+    if c >= 0 and c < C:
+        n = i // S
+        value = -x[(n * C + c) * S + i - n * S]
+        if has != 0:
+            value *= weight[c]
+    else:
+        fault[0] = 1
+out[i] = value
+"""
+    parameters = (
+        "T* out, T* x, int* target, T* weight, int* fault, int C, int S, int ignored, int has"
+    )
+    return Each("nll_loss", dtype, parameters, text)
+
+
+def _nll(dtype: int, out: Geometry, inputs: Sequence[Geometry], attributes: Sequence[int]) -> None:
+    """The losses, which are reduced by ops."""
+    x, target = inputs[:2]
+    addresses = [out.address, dense(x), dense(target, 1)]
+    addresses.append(dense(inputs[2], 2) if len(inputs) == 3 else x.address)
+    classes = x.shape[0] if len(x.shape) == 1 else x.shape[1]
+    numbers = (classes, math.prod(x.shape[2:]), attributes[0], int(len(inputs) == 3))
+    chosen(dtype).launch(target.numel, *addresses, memory.fault(), *numbers)
+
+
+LAUNCHERS: dict[str, Callable[[int], Any]] = {
     name: _made(name, formulas.value, weights) for name, (formulas, weights) in _FORMULAS.items()
 }
+for _name in ("nll_loss", "nll_loss_nd"):
+    LAUNCHERS[_name] = only_floats(launcher(_nll, chosen))

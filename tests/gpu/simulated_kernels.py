@@ -167,6 +167,7 @@ BEYOND: dict[str, Callable[[Any], Any]] = {
     "gather": lambda x: x.gather(0, jitgrad.tensor([-1], device="cuda")),
     "scatter": lambda x: x.scatter(0, jitgrad.tensor([5], device="cuda"), 1.0),
     "index_add": lambda x: x.index_add(0, jitgrad.tensor([7], device="cuda"), x[:1]),
+    "nll_loss": lambda x: F.nll_loss(x.reshape(1, 5), jitgrad.tensor([5], device="cuda")),
     "embedding": lambda x: F.embedding(jitgrad.tensor([5], device="cuda"), x.reshape(5, 1)),
 }
 
@@ -364,6 +365,19 @@ def test_losses(reduction: str) -> None:
     same(lambda x, z, w: logits(x, z, pos_weight=w.detach(), reduction=reduction), x, z, w)
     long = floats(130)
     same(lambda x: F.mse_loss(x, x.detach() * 0, reduction=reduction), long)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_losses_of_classes(reduction: str) -> None:
+    for shape in ((5, 3), (2, 3, 4), (3,)):
+        classes = integers(3, shape[0], *shape[2:]) if len(shape) > 1 else np.array(2)
+        options = {"reduction": reduction, "ignore_index": 1}
+        same(lambda x, t, o=options: F.nll_loss(x, t, **o), floats(*shape), classes)
+
+        def weighted(x: Any, t: Any, w: Any, o: dict[str, Any] = options) -> Any:
+            return F.cross_entropy(x, t, w.detach(), label_smoothing=0.1, **o)
+
+        same(weighted, floats(*shape), classes, RNG.uniform(size=3), rtol=1e-8)
 
 
 def test_sequences_and_attention() -> None:
