@@ -1,9 +1,10 @@
 """All kernels of the GPU, compiled and assembled without one: ``python -m jitgrad.cuda.inventory``.
 
 Prints a line a kernel and compute capability.  ``--write`` goes through all of them and makes the table of
-the docs (`docs/cuda-kernels.md`); ``--check`` compares with it; ``--sample`` takes only some kernels of all
-families.  Ends with 1 if a kernel spills registers, reads an operand twice, computes a place in memory in 32
-bits, or is not what the table says.
+the docs (`docs/cuda-kernels.md`), ``--new --write`` only through those that have no row there (delete the
+rows of changed ones first); ``--check`` compares with it; ``--sample`` takes only some of all families.  Ends
+with 1 if a kernel spills registers, reads an operand twice, computes a place in memory in 32 bits, or is not
+what the table says.
 """
 
 from __future__ import annotations
@@ -182,11 +183,10 @@ def rows(found: list[Line]) -> dict[str, str]:
     return table
 
 
-def written(found: list[Line]) -> str:
-    """The text of the docs' page."""
+def written(table: list[str]) -> str:
+    """The text of the docs' page with these rows."""
     names = [f"{major}.{minor}" for major, minor in ARCHITECTURES]
     head = f"| kernel | {' | '.join(names)} | shared memory, bytes |"
-    table = rows(found)
     return "\n".join(
         [
             "# The kernels of the GPU",
@@ -199,7 +199,7 @@ def written(found: list[Line]) -> str:
             "",
             head,
             f"| --- |{' --- |' * (len(names) + 1)}",
-            *table.values(),
+            *table,
             "",
         ]
     )
@@ -207,7 +207,7 @@ def written(found: list[Line]) -> str:
 
 def pinned() -> dict[str, str]:
     """The rows of the docs' page by the kernel's name."""
-    text = TABLE.read_text()
+    text = TABLE.read_text() if TABLE.exists() else ""
     return {row.split(" | ")[0][2:]: row for row in text.splitlines() if row.startswith("| ")}
 
 
@@ -230,16 +230,27 @@ def differences(found: list[Line]) -> list[str]:
 def main() -> None:
     """Print, write or check the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--sample", action="store_true", help="only some of all families")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sample", action="store_true", help="only some of all families")
+    which.add_argument("--new", action="store_true", help="only those that have no row there")
     parser.add_argument("--write", action="store_true", help="make docs/cuda-kernels.md")
     parser.add_argument("--check", action="store_true", help="compare with docs/cuda-kernels.md")
     chosen = parser.parse_args()
-    found = lines(sample() if chosen.sample else list(range(len(all_kernels()))))
+    if chosen.write and (chosen.sample or (chosen.new and versions() not in TABLE.read_text())):
+        parser.error("rows of other versions, or of a sample, make no table: --write alone")
+    names, have = [kernel.name for kernel in all_kernels()], pinned()
+    numbers = list(range(len(names)))
+    if chosen.sample:
+        numbers = sample()
+    elif chosen.new:
+        numbers = [i for i in numbers if names[i] not in have]
+    found = lines(numbers)
     for each in found:
         print(*each[:5], f"{each.loads:g}", each.wrong)
     wrong = [f"{each.name} {each.capability}: {each.wrong}" for each in found if each.wrong]
-    if chosen.write and not chosen.sample:
-        TABLE.write_text(written(found))
+    if chosen.write:
+        table = have | rows(found)
+        TABLE.write_text(written([table[name] for name in names]))
     if chosen.check:
         wrong += differences(found)
     print(f"{len(wrong)} wrong", *wrong, sep="\n")
