@@ -243,6 +243,9 @@ def _value(x: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
             f" {x.dtype.letter} for the destination and {value.dtype.letter} for the source."
         )
     have = entry.shape(value)
+    if not have and x.is_cuda:
+        # A tensor of the CPU without dims counts as a number.
+        value = value.to(x.device)
     if have == shape or value.numel() == 1:
         return value
     value = _without_ones(value, len(shape))

@@ -109,6 +109,13 @@ def test_setitem_changes_the_memory_and_its_version() -> None:
     x.T[[0, 2], [1, 3]] = jitgrad.tensor([5.0, 6.0], device="cuda")
     assert x._version > before
     assert x.tolist() == [[0, 0, 0], [5, 0, 0], [0, 0, 0], [0, 0, 6]]
+    # A tensor of the CPU without dims counts as a number; others do not.
+    x[x > 0] = jitgrad.tensor(2.0)
+    assert x.sum().item() == 4.0
+    with pytest.raises(RuntimeError, match="at least two devices"):
+        x[[0, 1]] = jitgrad.ones(3)
+    with pytest.raises(RuntimeError, match="at least two devices"):
+        x.cpu()[jitgrad.tensor([0], device="cuda")]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
