@@ -74,9 +74,12 @@ def max_memory_allocated(device: Any = None) -> int:
 
 def empty_cache() -> None:
     """Give the buffers that no tensor uses back to the device."""
-    from jitgrad.cuda import memory
+    from jitgrad.cuda import commands, memory
 
-    memory.empty_cache()
+    with commands.in_order:
+        commands.launch()
+        memory.empty_scratch()
+        memory.empty_cache()
 
 
 class Stream:

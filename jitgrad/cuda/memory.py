@@ -166,6 +166,15 @@ def allocated() -> int:
     return int(header[col.H_GPU_BYTES])
 
 
+def empty_scratch() -> None:
+    """Give back what launches leave for each other; not while such are made (`commands.in_order`)."""
+    places = [place for place in _scratch if place != _FAULT]
+    if places:
+        device().synchronize()
+    for place in places:
+        device().free(_scratch.pop(place)[0])
+
+
 def empty_cache() -> None:
     """Give back the buffers that no storage uses."""
     live = storages()

@@ -16,6 +16,7 @@ import pytest
 
 import jitgrad
 from jitgrad import nn
+from jitgrad.cuda import memory
 
 sys.setswitchinterval(0.0002)
 
@@ -52,7 +53,14 @@ def test_memory_is_counted_and_given_back() -> None:
     assert jitgrad.cuda.memory_allocated() - before >= 4000
     del x
     assert jitgrad.cuda.memory_allocated() == before
+    # Sums of long lanes and indexing leave scratch memory behind, which is given back as well.
+    y = jitgrad.ones(200, device="cuda").sum()
+    z = jitgrad.zeros(3, device="cuda").index_add(
+        0, jitgrad.tensor([1], device="cuda"), y.reshape(1)
+    )
     jitgrad.cuda.empty_cache()
+    assert len(memory._scratch) <= 1
+    assert z.tolist() == [0.0, 200.0, 0.0]
     assert jitgrad.ones(1000, device="cuda").sum().item() == 1000
 
 
