@@ -1,21 +1,26 @@
 """Measure the kernels on a GPU: ``python -m benchmarks.gpu``.  Has not run on one yet.
 
-Checks each op's value and gradient against the CPU's, then prints its time and how many bytes a second it
-moves (or multiplications it does) beside the device's peak, and beside PyTorch and CuPy where they are
-installed.
+Checks the value and the gradient of every op that `jitgrad bench` knows against the CPU's, then prints the
+times of some, and how many bytes a second they move (or multiplications they do) beside the device's peak,
+and beside PyTorch and CuPy where they are installed.  Ends with 1 if an op gives other numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 import jitgrad
+from jitgrad.bench import operations
+from jitgrad.bench.case import CannotDo
+from jitgrad.bench.device import OnDevice
+from jitgrad.bench.measuring import compare, error_text
 
 #: Name, function of (namespace, tensors), operands of n elements, bytes an element moved (float32).
 CASES: tuple[tuple[str, Callable[..., Any], int, int], ...] = (
@@ -56,16 +61,46 @@ def check(function: Callable[..., Any], arrays: list[Any]) -> None:
         np.testing.assert_allclose(mine, cpu, rtol=1e-4, atol=1e-5)
 
 
+def check_ops(names: Iterable[str], elements: int) -> list[str]:
+    """The ops whose values or gradients are not the CPU's; prints them and those without a kernel."""
+    wrong, missing = [], []
+    gpu = OnDevice(jitgrad, "cuda")
+    for name in names:
+        for dtype in ("float32", "float64"):
+            try:
+                case = operations.case(name, "both", elements, dtype, "contiguous")
+                try:
+                    found, expected = case.setup(gpu), case.setup(jitgrad)
+                except CannotDo:
+                    # There is no gradient.
+                    case = operations.case(name, "forward", elements, dtype, "contiguous")
+                    found, expected = case.setup(gpu), case.setup(jitgrad)
+                found.run()
+                expected.run()
+                compare(case, found, expected)
+            except NotImplementedError:
+                missing.append(name)
+            except Exception as error:
+                wrong.append(f"{name} {dtype}: {error_text(error)}")
+    print("no kernel:", ", ".join(dict.fromkeys(missing)) or "none lacks one")
+    print(f"{len(wrong)} wrong", *wrong, sep="\n")
+    return wrong
+
+
 def main() -> None:
-    """Measure."""
+    """Check and measure."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--elements", type=int, default=1 << 26)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--peak", type=float, default=0.0, help="the device's GB/s, to compare with"
     )
+    parser.add_argument("--ops", help="check only these, with commas, and measure nothing")
     chosen = parser.parse_args()
     print(jitgrad.cuda.get_device_name())
+    if chosen.ops:
+        sys.exit(bool(check_ops(chosen.ops.split(","), chosen.elements)))
+    wrong = check_ops(operations.OPERATIONS, 1 << 14)
     rng = np.random.default_rng(0)
     for name, function, operands, moved in CASES:
         arrays = [rng.uniform(-1, 1, chosen.elements).astype(np.float32) for _ in range(operands)]
@@ -85,6 +120,7 @@ def main() -> None:
         print(
             f"{size} x {size} product  {took * 1e6:9.1f} us  {2 * size**3 / took / 1e9:7.1f} GFLOP/s"
         )
+    sys.exit(bool(wrong))
 
 
 def peers(function: Callable[..., Any], arrays: list[Any], chosen: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from jitgrad import dtypes, errors
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, header
+from jitgrad.devices import CPU, usable
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops.operands import copy_into
 from jitgrad.ops.reductions import default_dtype
@@ -88,8 +89,9 @@ def placed(made: Tensor, device: Any) -> Tensor:
     device = _default_device[0] if device is None else device
     if device is None:
         return made
-    from jitgrad.devices import usable
-
+    if device is CPU and not is_on_gpu(made):
+        # An operand's device, mostly.
+        return made
     return made if usable(device).type == made.device.type else made.to(device)
 
 

@@ -225,9 +225,9 @@ def normal(
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that ``input`` gives, else 0."""
-    return (rand(tuple(input.shape), generator=generator, dtype=input.dtype) < input.detach()).to(
-        input.dtype
-    )
+    shape, device = tuple(input.shape), input.device
+    uniform = rand(shape, generator=generator, dtype=input.dtype, device=device)
+    return (uniform < input.detach()).to(input.dtype)
 
 
 def multinomial(
@@ -284,7 +284,7 @@ def multinomial(
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
-    weights = input.detach().numpy().astype(np.float64)
+    weights = input._values().astype(np.float64)
     if not replacement and num_samples > weights.shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
@@ -307,7 +307,9 @@ def multinomial(
         # The first to arrive, at rates that are the weights.
         rates = weights / source.exponential(size=weights.shape)
         drawn = np.argsort(-rates, -1, kind="stable")[..., :num_samples]
-    return creation.from_numpy(np.ascontiguousarray(drawn))
+    from jitgrad.ops.operands import beside
+
+    return beside(input, drawn)
 
 
 def _fill(self: Tensor, values: Any) -> Tensor:

@@ -467,10 +467,13 @@ class Tensor:
         """The memory as an array; that of bfloat16 holds its bits."""
         if self.is_cuda:
             frame = sys._getframe(1)
-            # The function that the user called: not its helpers, nor those of all ops.
+            # The function that the user called: not its helpers, nor those of all ops, nor the class of
+            # its gradient.
             while frame.f_back is not None and (
                 frame.f_code.co_name.startswith(("_", "<"))
-                or frame.f_globals["__name__"] == "jitgrad.ops.operands"
+                or frame.f_code.co_name in ("forward", "wrapper")
+                or frame.f_globals["__name__"]
+                in ("jitgrad.ops.operands", "jitgrad.autograd.function", "jitgrad.linalg.checks")
             ):
                 frame = frame.f_back
             raise errors.no_cuda_kernel(frame.f_code.co_name)

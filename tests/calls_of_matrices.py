@@ -10,7 +10,7 @@ from tests.calls import add, f, i
 def _regular(t: Any, x: Any) -> Any:
     """A symmetric positive definite matrix with well separated eigenvalues."""
     n = x.shape[-1]
-    return x @ x.mT + t.diag(t.arange(1, n + 1).to(x.dtype) * 3)
+    return x @ x.mT + t.diag(t.arange(1, n + 1, device=x.device).to(x.dtype) * 3)
 
 
 for _batch in ((), (2,), (2, 1)):

@@ -92,7 +92,7 @@ def compiled(T: Namespace, make: Callable[[Namespace], Any]) -> Any:
 
 def gradients(*leaves: Any) -> list[NDArray[Any]]:
     """Copy the gradients of tensors to NumPy."""
-    return [leaf.grad.detach().numpy().copy() for leaf in leaves]
+    return [leaf.grad.detach().numpy(force=True).copy() for leaf in leaves]
 
 
 def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Floats:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.bench.case import Case, Prepared
+from jitgrad.bench.device import Launched
 
 Clock = Callable[[], float]
 Work = Callable[[], object]
@@ -39,6 +40,8 @@ def sample(run: Work, repeats: int, clock: Clock = time.perf_counter) -> float:
         begin = clock()
         for _ in repeat(None, repeats):
             run()
+        if isinstance(run, Launched):
+            run.finish()
         return (clock() - begin) / repeats
     finally:
         if on:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jitgrad.bench.case import CannotDo, Case, Prepared
+from jitgrad.bench.device import OnDevice
 from jitgrad.bench.programs import Program
 
 OURS = "jitgrad"
@@ -32,7 +33,8 @@ class Peer:
 
 
 def _eager(case: Case, module: Any) -> Prepared:
-    return case.setup(module)
+    work = case.setup(module)
+    return module.launched(work) if isinstance(module, OnDevice) else work
 
 
 def _compiled(case: Case, module: Any) -> Prepared:
@@ -100,8 +102,12 @@ PEERS = {
 }
 
 
-def load(name: str, threads: int) -> Any:
-    """Import a library and set its threads.
+#: The libraries whose cases can be put on another device.
+WITH_DEVICES = (OURS, "torch")
+
+
+def load(name: str, threads: int, device: str = "cpu") -> Any:
+    """Import a library and set its threads; its tensors are on a device (of `WITH_DEVICES`).
 
     Raises
     ------
@@ -126,7 +132,7 @@ def load(name: str, threads: int) -> Any:
         module.config.update("jax_enable_x64", True)
     if hasattr(module, "set_num_threads"):
         module.set_num_threads(threads)
-    return module
+    return module if device == "cpu" else OnDevice(module, device)
 
 
 def version(module: Any) -> str:

@@ -92,13 +92,35 @@ def show_list(out: Console) -> None:
         out.print(f"  {case.name:<18} {case.what}", soft_wrap=True)
 
 
-def load_libraries(vs: str, threads: int) -> dict[str, Any]:
+def check_device(device: str, vs: str, measure_memory: bool) -> str:
+    """What a device is called.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is not there, or what was asked for can't be measured on it.
+    """
+    import jitgrad
+
+    if device != "cuda":
+        raise typer.BadParameter(f"--device {device}: cpu or cuda")
+    others = [name for name in vs.split(",") if name and name not in peers.WITH_DEVICES]
+    if others or measure_memory:
+        what = "--memory" if measure_memory else f"--vs {','.join(others)}"
+        raise typer.BadParameter(f"{what} is for the CPU only")
+    try:
+        return jitgrad.cuda.get_device_name()
+    except (AssertionError, RuntimeError) as error:
+        raise typer.BadParameter(f"--device cuda: {error}") from None
+
+
+def load_libraries(vs: str, threads: int, device: str) -> dict[str, Any]:
     """jitgrad and the peers that were asked for; one that is not installed is named and left out."""
     asked = choices.words(vs, [n for n in peers.PEERS if n != peers.OURS], "peer") if vs else []
     found = {}
     for name in (peers.OURS, *asked):
         try:
-            found[name] = peers.load(name, threads)
+            found[name] = peers.load(name, threads, device)
         except peers.NotInstalled as error:
             typer.echo(f"jitgrad: {error}", err=True)
     return found
@@ -172,6 +194,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="At most so many samples.")] = (
         runner.MOST_ROUNDS
     ),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     peak: Annotated[
         bool, typer.Option("--peak/--no-peak", help="Measure the machine's peaks too.")
     ] = True,
@@ -212,9 +235,13 @@ def bench(
     except CannotWrite as error:
         exits.stop(str(error), exits.UNWRITABLE)
 
-    report, worse = Report(machine.about() | {"threads": threads}), False
+    about = machine.about() | {"threads": threads}
+    if device != "cpu":
+        # The peaks are the processor's.
+        about["device"], peak = check_device(device, vs, measure_memory), False
+    report, worse = Report(about), False
     with peers.limit_blas(threads):
-        libraries = load_libraries(vs, threads)
+        libraries = load_libraries(vs, threads, device)
         report.about |= {name: peers.version(module) for name, module in libraries.items()}
         peaks = Peaks(threads) if peak else None
         measured = Measured(libraries, budget, rounds, peaks, threads if measure_memory else None)
@@ -227,7 +254,8 @@ def bench(
         for line in tables.notes(report):
             out.print(line, markup=False, soft_wrap=True)
         if before is not None and not report.interrupted:
-            worse = compared(report, before, cases, threshold, budget, rounds, out)
+            ours = libraries[peers.OURS]
+            worse = compared(report, before, cases, ours, threshold, budget, rounds, out)
     try:
         for path, writer in files.items():
             if path is not None:
@@ -283,14 +311,13 @@ def compared(
     report: Report,
     before: Report,
     cases: list[Case],
+    ours: Any,
     threshold: float,
     budget: float,
     rounds: int,
     out: Console,
 ) -> bool:
     """Print how our times stand to the saved ones; returns whether one is slower."""
-    import jitgrad
-
     saved, new = before.of(peers.OURS), report.of(peers.OURS)
     found = []
     for case in cases:
@@ -299,11 +326,11 @@ def compared(
             continue
 
         def again(case: Case = case) -> Any:
-            return runner.measure(case, {peers.OURS: jitgrad}, budget, None, rounds)[0]
+            return runner.measure(case, {peers.OURS: ours}, budget, None, rounds)[0]
 
         found.append(comparing.judge(saved[case.name], new[case.name], threshold, again))
     out.print(tables.changes(found, not out.is_terminal))
-    for key in ("processor", "threads", "python"):
+    for key in ("processor", "device", "threads", "python"):
         if before.about.get(key) != report.about.get(key):
             out.print(f"the saved run had another {key}: {before.about.get(key)}", soft_wrap=True)
     return any(change.verdict == comparing.SLOWER for change in found)

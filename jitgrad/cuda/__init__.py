@@ -42,11 +42,18 @@ def get_device_name(device: Any = None) -> str:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until all that was launched is done."""
-    from jitgrad.cuda import commands
+    """Wait until all that was launched is done.
+
+    Raises
+    ------
+    RuntimeError
+        If a kernel met an index that was out of range.
+    """
+    from jitgrad.cuda import commands, memory
 
     commands.launch()
     _device().synchronize()
+    memory.check()
 
 
 def memory_allocated(device: Any = None) -> int:
@@ -67,9 +74,12 @@ def max_memory_allocated(device: Any = None) -> int:
 
 def empty_cache() -> None:
     """Give the buffers that no tensor uses back to the device."""
-    from jitgrad.cuda import memory
+    from jitgrad.cuda import commands, memory
 
-    memory.empty_cache()
+    with commands.in_order:
+        commands.launch()
+        memory.empty_scratch()
+        memory.empty_cache()
 
 
 class Stream:

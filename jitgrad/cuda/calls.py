@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Entries whose operands are broadcast: a tensor of the CPU without dims counts as a number there.
 _POINTWISE = ("pointwise", "pointwise_")
+#: Where the first input stands among the arguments of the entry `explicit`.
+_FIRST_INPUT = 4
 
 
 def call(function: Any, args: tuple[Any, ...]) -> Any:
@@ -62,17 +64,18 @@ def update(*arguments: Any) -> None:
 def _together(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     from jitgrad.tensor import Tensor
 
-    def moved(x: Any) -> Any:
+    def moved(i: int, x: Any) -> Any:
         if not isinstance(x, Tensor) or transfers.on_gpu(x):
             return x
-        if name in _POINTWISE and x.ndim == 0:
+        if (name in _POINTWISE and x.ndim == 0) or i - _FIRST_INPUT in following:
             return x.to("cuda")
         raise two_devices(name, args)
 
+    following = kernels.FOLLOWING.get(OPS[args[0]].name, ()) if name == "explicit" else ()
     target = args[1] if name == "pointwise_" else None
     if isinstance(target, Tensor) and not transfers.on_gpu(target):
         raise two_devices(name, args)
-    return tuple(moved(x) for x in args)
+    return tuple(moved(i, x) for i, x in enumerate(args))
 
 
 def two_devices(name: str, args: tuple[Any, ...]) -> RuntimeError:

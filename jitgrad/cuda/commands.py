@@ -11,11 +11,12 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.command_words import EXPLICIT, LANES, NUMBER, PLAN, ROW_GEOMETRY, SUM_TO
 from jitgrad.arena.engine import entry, header
-from jitgrad.cuda import kernels
-from jitgrad.cuda.kernels import Geometry, Plan
+from jitgrad.cuda import copies, kernels
+from jitgrad.cuda.geometry import Geometry, Plan
 from jitgrad.cuda.pointwise import Operand, Pointwise
 
-_in_order = threading.RLock()
+#: Held while launches are made that belong together: they share scratch memory.
+in_order = threading.RLock()
 
 
 def launch() -> None:
@@ -26,7 +27,7 @@ def launch() -> None:
     MemoryError
         If the list had no room for one.
     """
-    with _in_order:
+    with in_order:
         words = np.frombuffer(entry.commands(), np.int64).tolist()
         at = 0
         while at < len(words):
@@ -79,11 +80,6 @@ def _geometry(words: Sequence[int]) -> Geometry:
     return Geometry(address, dtype, numel, tuple(words[4 : 4 + ndim]), tuple(strides[:ndim]))
 
 
-#: The integers as which elements of so many bytes are copied.
-_COPIES = {
-    d.itemsize: Pointwise(f"copy_{d.name}", "x", [("x", d.code)], d.code, d.code)
-    for d in (dtypes.uint8, dtypes.int16, dtypes.int32, dtypes.int64)
-}
 _ADD = {
     col.H_ADD32: dtypes.float32.code,
     col.H_ADD64: dtypes.float64.code,
@@ -97,7 +93,7 @@ _additions = {
 def _pointwise(kernel: int, plan: Plan) -> None:
     found = None
     if kernel == 0:
-        found = _COPIES[plan.sizes[0]]
+        found = copies.COPIES[plan.sizes[0]]
     for slot, addition in _additions.items():
         # The CPU's kernel that adds gradients stands for the GPU's.
         if kernel == header[slot]:

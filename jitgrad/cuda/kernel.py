@@ -39,6 +39,7 @@ class Kernel:
     function: Callable[..., None]
     signature: tuple[Argument, ...]
     _loaded: Any = field(default=None, repr=False)
+    _translated: Any = field(default=None, repr=False)
 
     def launch(self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any]) -> None:
         """Run it: pointers are addresses of the arena (`jitgrad.cuda.memory`)."""
@@ -54,19 +55,33 @@ class Kernel:
         device.launch(self._loaded, self.signature, grid, block, values)
 
     def ptx(self, capability: tuple[int, int]) -> str:
-        """Its assembly for a compute capability; needs no GPU."""
+        """Its assembly for a compute capability; needs no GPU.
+
+        What takes long is Numba's part, up to NVVM's language, which is the same for all and made once.
+        """
         assert not SIMULATED, "the simulator compiles nothing"
+        if self._translated is None:
+            self._translated = self._translate(capability)
+        (text,) = self._translated.get_asm_strs(cc=capability)
+        return text
+
+    def _translate(self, capability: tuple[int, int]) -> Any:
+        import importlib
+
         from numba import types
+
+        compiler: Any = importlib.import_module("numba.cuda.compiler")
 
         pointer: Any = types.CPointer
         signature = tuple(
             pointer(CASTS[kind.dtype]) if isinstance(kind, Pointer) else CASTS[kind]
             for kind in self.signature
         )
-        text, _ = cuda.compile(
-            self.function, signature, cc=capability, device=False, abi="numba", output="ptx"
+        # `cuda.compile` calls this and then asks what it returns for the assembly of one capability.
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            self.function, signature, cc=capability, device=False, abi="numba"
         )
-        return text
+        return library
 
 
 def entry_name(ptx: str) -> str:

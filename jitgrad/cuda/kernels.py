@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from jitgrad.arena.columns import OB_FORMULA, SAVED_OUT
-from jitgrad.cuda import memory, products, reductions
-from jitgrad.cuda.pointwise import Operand, Pointwise
+from jitgrad.arena.columns import MAX_DIMS, OB_FORMULA, OB_NO_INT, SAVED_OUT
+from jitgrad.cuda import (
+    convolution,
+    gathering,
+    joining,
+    losses,
+    memory,
+    normalization,
+    picking,
+    products,
+    reductions,
+    scans,
+    windows,
+)
+from jitgrad.cuda.geometry import Plan
+from jitgrad.cuda.pointwise import Pointwise
 from jitgrad.cuda.target import DTYPES, FLOAT32
-from jitgrad.dtypes import ALL
+from jitgrad.dtypes import ALL, FIRST_FLOAT
 from jitgrad.dtypes import bool as bool_
 from jitgrad.errors import no_cuda_kernel
 from jitgrad.ops.table import LANES, OPERANDS, POINTWISE, Op
 
-
-class Plan(NamedTuple):
-    """A pointwise plan: elements, shape, operands (the result first), and the bytes of their elements."""
-
-    n: int
-    shape: tuple[int, ...]
-    operands: list[Operand]
-    sizes: list[int]
-
-
-class Geometry(NamedTuple):
-    """What a kernel has to know of a row."""
-
-    address: int
-    dtype: int
-    numel: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
+# What makes the launcher for a dtype, by the op's name: of ops along dims, and of any other.
+_FORWARD: dict[str, Any] = {**reductions.FORWARD, **scans.FORWARD}
+_BACKWARD: dict[str, Any] = {**reductions.BACKWARD, **scans.BACKWARD}
+_EXPLICIT: dict[str, Any] = {
+    name: make
+    for module in (
+        products,
+        joining,
+        picking,
+        gathering,
+        scans,
+        normalization,
+        windows,
+        convolution,
+        losses,
+    )
+    for name, make in module.LAUNCHERS.items()
+}
+#: Which inputs of an op follow the others from the CPU: plans, which are made once for each set of sizes,
+#: and what indexes a tensor, as in PyTorch.
+FOLLOWING: dict[str, tuple[int, ...]] = {
+    **{f"max_pool{n}d": (2,) for n in (1, 2, 3)},
+    "band": (1, 2),
+    "remap": (1,),
+    "unmap": (1,),
+    "index": (1,),
+    "index_put": (1,),
+    "combine_indices": tuple(range(MAX_DIMS)),
+}
 _launchers: list[Any] = []
 _numbers: dict[tuple[str, int, int], int] = {}
 
@@ -44,7 +66,7 @@ def launcher(number: int) -> Any:
 
 def has(op: Op, dtype: int, which: int) -> bool:
     """Whether there is a kernel: ``which`` 0 is forward, ``i + 1`` the gradient of input ``i``."""
-    return _find(op, dtype, which) is not None
+    return maker(op, dtype, which) is not None
 
 
 def number_of(op: Op, dtype: int, which: int) -> int:
@@ -58,7 +80,7 @@ def number_of(op: Op, dtype: int, which: int) -> int:
     memory.device()
     key = (op.name, dtype, which)
     if key not in _numbers:
-        found = _find(op, dtype, which)
+        found = maker(op, dtype, which)
         if found is None:
             raise no_cuda_kernel(f"{op.name}_{ALL[dtype].name}" if _known(op) else op.name)
         _numbers[key] = add(found)
@@ -73,19 +95,28 @@ def add(launcher: Any) -> int:
 
 def _known(op: Op) -> bool:
     """Whether there is a kernel for other dtypes."""
-    return _find(op, FLOAT32, 0) is not None
+    return maker(op, FLOAT32, 0) is not None
 
 
-def _find(op: Op, dtype: int, which: int) -> Any:
+def maker(op: Op, dtype: int, which: int) -> Any:
+    """What launches a kernel (see `has`), or None."""
     if ALL[dtype] not in DTYPES or (op.result >= 0 and ALL[op.result] not in DTYPES):
         return None
     if op.family == POINTWISE:
         return pointwise(op, dtype, which)
+    if op.bits & OB_NO_INT and dtype < FIRST_FLOAT:
+        return None
     if op.family == LANES:
         if which and op.bits & OB_FORMULA:
             return lanes_formula(op, dtype)
-        return reductions.find(op, dtype, which)
-    return None if which else products.find(op, dtype)
+        return _made(_BACKWARD if which else _FORWARD, op.name, dtype)
+    # The gradient of any other op is its recipe.
+    return None if which else _made(_EXPLICIT, op.name, dtype)
+
+
+def _made(table: dict[str, Any], name: str, dtype: int) -> Any:
+    make = table.get(name)
+    return None if make is None else make(dtype)
 
 
 def pointwise(op: Op, dtype: int, which: int) -> Pointwise:

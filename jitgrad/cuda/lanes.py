@@ -2,7 +2,7 @@
 
 The arena shows an op along dims its operands as contiguous (A, R, B): a lane is (a, b), its elements are r.
 There are two forms.  Where B is 1 the threads of a block share a lane: each folds every so-manieth element,
-and what they have found is joined pairwise in shared memory, in an order that never changes.  Otherwise a
+and what they have found is joined pairwise, in an order that never changes.  Otherwise a
 thread has a lane of its own and neighbours read neighbouring elements.
 
 A lane may be cut into S parts of C elements, as if the operand were (A, S, C, B); a second launch joins the
@@ -11,14 +11,14 @@ parts.  The texts are formulas (`jitgrad.kernels.formula`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jitgrad import dtypes
 from jitgrad.cuda import formulas, launching, memory
 from jitgrad.cuda.kernel import Argument, Kernel, Pointer, made
-from jitgrad.cuda.target import CASTS, INT64
+from jitgrad.cuda.target import CASTS, INT64, SIMULATED
 
 
 class Fold(NamedTuple):
@@ -54,6 +54,15 @@ class Lanes:
         What is written: for each element if ``whole``, else for each lane.
     result : int
         Code of the result's dtype.
+    alongs : list of (str, int)
+        Operands with a value for each place of a lane, the same for all lanes.
+    numbers : list of str
+        Integers that ``load`` reads.
+    load : list of str, optional
+        Code that gives the elements their values, from the pointers ``_p_name``, where a lane's elements
+        are not (A, R, B): ``_lane`` or ``_a`` and ``_b`` say which lane it is, ``_r`` which element.
+    more : list of str
+        What else is written for each lane, each in a row of results of its own.
     """
 
     name: str
@@ -65,6 +74,10 @@ class Lanes:
     singles: list[tuple[str, int]] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     whole: bool = False
+    alongs: list[tuple[str, int]] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    load: list[str] | None = None
+    more: list[str] = field(default_factory=list)
     _forms: dict[bool, Kernel] = field(default_factory=dict, repr=False)
 
     def form(self, together: bool) -> Kernel:
@@ -73,14 +86,20 @@ class Lanes:
             self._forms[together] = self._made(together)
         return self._forms[together]
 
+    def kernels(self) -> Iterator[Kernel]:
+        """Both forms, for the inventory."""
+        yield self.form(True)
+        yield self.form(False)
+
     def launch(
         self,
         counts: tuple[int, int, int],
         addresses: Sequence[int],
         values: Sequence[float] = (),
         part: int | None = None,
+        numbers: Sequence[int] = (),
     ) -> None:
-        """Run it over (A, R, B): ``addresses`` of the result, the elements, the singles.
+        """Run it over (A, R, B): ``addresses`` of the result, the elements, the singles, the alongs.
 
         ``part`` is how many elements of a lane a part has, all unless told.
         """
@@ -92,17 +111,20 @@ class Lanes:
             return
         together = b == 1
         shape = launching.lanes(lanes) if together else launching.over(lanes)
-        self.form(together).launch(*shape, [lanes, r, b, parts, part, *addresses, *values])
+        arguments = [lanes, r, b, parts, part, *addresses, *values, *numbers]
+        self.form(together).launch(*shape, arguments)
 
     def _made(self, together: bool) -> Kernel:
         signature: list[Argument] = [INT64] * 5
         signature += [Pointer(self.result)]
-        signature += [Pointer(code) for _, code in [*self.elements, *self.singles]]
-        signature += [dtypes.float64.code] * len(self.values)
-        names = [name for name, _ in [*self.elements, *self.singles]]
+        operands = [*self.elements, *self.singles, *self.alongs]
+        signature += [Pointer(code) for _, code in operands]
+        signature += [dtypes.float64.code] * len(self.values) + [INT64] * len(self.numbers)
+        names = [name for name, _ in operands]
         parameters = ["_lanes", "_R", "_B", "_S", "_C", "_out", *(f"_p_{n}" for n in names)]
-        parameters += [f"_v_{n}" for n in self.values]
+        parameters += [*(f"_v_{n}" for n in self.values), *self.numbers]
         space: dict[str, Any] = {"_W": CASTS[self.result], "_L": CASTS[INT64]}
+        space["_N"] = CASTS[dtypes.int32.code]
         first, step = ("cuda.threadIdx.x", "_width") if together else ("0", "1")
         lines = [
             f"def kernel({', '.join(parameters)}):",
@@ -131,9 +153,11 @@ class Lanes:
             body += [f" {line}" for line in _typed(self.write, self.dtype, "_T0")]
             body += [" _out[_i] = _W(_value)", f" _r += {step}"]
         else:
-            written = [*_typed(self.write, self.dtype, "_T0"), "_out[_lane] = _W(_value)"]
-            if self.result == dtypes.bool.code:
-                written[-1] = "_out[_lane] = _W(_value != 0)"
+            value = "_value != 0" if self.result == dtypes.bool.code else "_value"
+            written = []
+            for k, text in enumerate([self.write, *self.more]):
+                row = f" + {k} * _lanes" if k else ""
+                written += [*_typed(text, self.dtype, "_T0"), f"_out[_lane{row}] = _W({value})"]
             if together:
                 body += ["if _me == 0:", *(f" {line}" for line in written)]
             else:
@@ -152,8 +176,12 @@ class Lanes:
         return f"_T0(_p_{name}[{place}])"
 
     def _place(self) -> list[str]:
+        along = [f"{n} = {self._loaded(n, code, '_r')}" for n, code in self.alongs]
+        if self.load is not None:
+            return self.load + along
         place = ["_i = (_a * _R + _r) * _B + _b"]
-        return place + [f"{n} = {self._loaded(n, code, '_i')}" for n, code in self.elements]
+        place += [f"{n} = {self._loaded(n, code, '_i')}" for n, code in self.elements]
+        return place + along
 
     def _fold(self, k: int, fold: Fold, first: str, step: str, together: bool) -> list[str]:
         t = f"_T{k + 1}"
@@ -164,14 +192,31 @@ class Lanes:
         lines += [f" a = {fold.name}", f" b = {t}(_value)"]
         lines += [f" {line}" for line in _typed(fold.join, fold.dtype, t)]
         lines += [f" {fold.name} = {t}(_value)", f" _r += {step}"]
-        if together:
-            lines += [f"_sh{k}[_me] = {fold.name}", "cuda.syncthreads()", "_w = _width // 2"]
-            lines += ["while _w > 0:", " if _me < _w:", f"  a = _sh{k}[_me]"]
-            lines += [f"  b = _sh{k}[_me + _w]"]
-            lines += [f"  {line}" for line in _typed(fold.join, fold.dtype, t)]
-            lines += [f"  _sh{k}[_me] = {t}(_value)", " cuda.syncthreads()", " _w = _w // 2"]
-            lines += [f"{fold.name} = _sh{k}[0]", "cuda.syncthreads()"]
-        return lines
+        return [*lines, *_joined(k, fold, t)] if together else lines
+
+
+def _joined(k: int, fold: Fold, t: str) -> list[str]:
+    """Join what the threads of a block have found, each with the one half as far away at every step.
+
+    The last steps, within a warp, go from register to register on a GPU; the simulator has no shuffles and
+    takes them through shared memory as well.  Pairs and order are the same.
+    """
+    warp = 0 if SIMULATED else 32
+    join = _typed(fold.join, fold.dtype, t)
+    lines = [f"_sh{k}[_me] = {fold.name}", "cuda.syncthreads()", "_w = _width // 2"]
+    lines += [f"while _w > {warp // 2}:", " if _me < _w:", f"  a = _sh{k}[_me]"]
+    lines += [f"  b = _sh{k}[_me + _w]", *(f"  {line}" for line in join)]
+    lines += [f"  _sh{k}[_me] = {t}(_value)", " cuda.syncthreads()", " _w = _w // 2"]
+    if warp:
+        # Shuffles move 4 or 8 bytes.
+        narrow = dtypes.ALL[fold.dtype].itemsize < 4
+        moved = "_N(_own)" if narrow else "_own"
+        lines += [f"if _me < {warp}:", f" _own = _sh{k}[_me]", " while _w > 0:", "  a = _own"]
+        lines += [f"  b = {t}(cuda.shfl_down_sync(0xFFFFFFFF, {moved}, _w))"]
+        lines += [f"  {line}" for line in join]
+        lines += [f"  _own = {t}(_value)", "  _w = _w // 2"]
+        lines += [" if _me == 0:", f"  _sh{k}[0] = _own", "cuda.syncthreads()"]
+    return [*lines, f"{fold.name} = _sh{k}[0]", "cuda.syncthreads()"]
 
 
 def _typed(text: str, dtype: int, cast: str) -> list[str]:

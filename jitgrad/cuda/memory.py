@@ -110,6 +110,41 @@ def scratch(nbytes: int, place: int = 0) -> int:
     return (1 << GPU_BIT) | ((SCRATCH + place) << OFFSET_BITS)
 
 
+#: The place of scratch memory in which a kernel notes that an index was out of range.
+_FAULT = 15
+_watched = [False]
+
+
+def fault() -> int:
+    """Where a kernel writes 1 if it meets an index that is out of range: it can't raise."""
+    if _FAULT not in _scratch:
+        address = scratch(8, _FAULT)
+        write(address, np.zeros(1, np.int64))
+    _watched[0] = True
+    return scratch(8, _FAULT)
+
+
+def check() -> None:
+    """Look whether a kernel met an index that was out of range since the last look.
+
+    Raises
+    ------
+    RuntimeError
+        If one did.  What it computed has zeros in those places.
+    """
+    if not _watched[0]:
+        return
+    found = np.zeros(1, np.int64)
+    read(fault(), found)
+    _watched[0] = False
+    if found[0]:
+        write(scratch(8, _FAULT), np.zeros(1, np.int64))
+        raise RuntimeError(
+            "CUDA error: device-side assert triggered: an index was out of range in an operation that"
+            " was launched since the device was last waited for"
+        )
+
+
 def real_address(address: int) -> int:
     """Where it is on the device."""
     return device().address(*_place(address))
@@ -129,6 +164,15 @@ def allocated() -> int:
     """Bytes in buffers that tensors use."""
 
     return int(header[col.H_GPU_BYTES])
+
+
+def empty_scratch() -> None:
+    """Give back what launches leave for each other; not while such are made (`commands.in_order`)."""
+    places = [place for place in _scratch if place != _FAULT]
+    if places:
+        device().synchronize()
+    for place in places:
+        device().free(_scratch.pop(place)[0])
 
 
 def empty_cache() -> None:

@@ -9,7 +9,7 @@ over the elements in steps of the grid, so any number of elements is computed by
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -58,6 +58,10 @@ class Pointwise:
     dtype: int
     result: int
     _forms: dict[tuple[int, tuple[bool, ...]], Kernel] = field(default_factory=dict, repr=False)
+
+    def kernels(self) -> Iterator[Kernel]:
+        """The flat form, for the inventory."""
+        yield self.form(0, (False,) * len(self.operands))
 
     def form(self, ndim: int, numbers: tuple[bool, ...]) -> Kernel:
         """The kernel over ``ndim`` dims (0: flat) where some operands are numbers."""

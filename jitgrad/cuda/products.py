@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
-from jitgrad.cuda import launching, memory
+from jitgrad.cuda import copies, launching, memory
 from jitgrad.cuda.kernel import Argument, Kernel, Pointer, made
-from jitgrad.cuda.pointwise import Operand, Pointwise
 from jitgrad.cuda.target import CASTS, FLOAT32, FLOAT64, INT64
-from jitgrad.ops.table import Op
 
 if TYPE_CHECKING:
-    from jitgrad.cuda.kernels import Geometry
+    from jitgrad.cuda.geometry import Geometry
 
 _SOURCE = """
 def kernel(M, N, K, tiles_n, tiles, x, xb, xi, xk, z, zb, zk, zj, c, cb, ci, cj, out, alpha, beta):
@@ -127,32 +125,21 @@ def _matrix(g: Geometry) -> Matrix:
     return (g.address, *strides)  # type: ignore[return-value]
 
 
-def _dense(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
-
-
 def _rows(g: Geometry) -> Matrix:
     """All dims but the last as rows; copied first where they are not laid out as one."""
     if len(g.shape) <= 2:
         strides = (0,) * (2 - len(g.strides)) + g.strides
         return (g.address, 0, *strides)  # type: ignore[return-value]
-    width = g.shape[-1]
-    if g.strides == _dense(g.shape):
-        return (g.address, 0, width, 1)
-    to = memory.scratch(g.numel * dtypes.ALL[g.dtype].itemsize, 3)
-    copy = Pointwise("copy", "x", [("x", g.dtype)], g.dtype, g.dtype)
-    copy.launch(
-        g.numel,
-        g.shape,
-        Operand(to, False, _dense(g.shape)),
-        [Operand(g.address, False, g.strides)],
-    )
-    return (to, 0, width, 1)
+    return (copies.dense(g), 0, g.shape[-1], 1)
 
 
 class _Launcher:
     def __init__(self, dtype: int, run: Callable[..., None]) -> None:
         self.dtype, self._run = dtype, run
+
+    def kernels(self) -> Iterator[Kernel]:
+        """The kernel, for the inventory."""
+        yield _product(self.dtype).kernel
 
     def launch(self, out: Geometry, inputs: Sequence[Geometry], attributes: Sequence[int]) -> None:
         """Launch it for rows of the arena."""
@@ -216,8 +203,8 @@ _RUN: dict[str, Callable[..., None]] = {
 }
 
 
-def find(op: Op, dtype: int) -> Any:
-    """What launches the kernel of a product, or None."""
-    if op.name not in _RUN or dtype not in (FLOAT32, FLOAT64, INT64):
-        return None
-    return _Launcher(dtype, _RUN[op.name])
+def _made(run: Callable[..., None]) -> Callable[[int], Any]:
+    return lambda dtype: _Launcher(dtype, run) if dtype in (FLOAT32, FLOAT64, INT64) else None
+
+
+LAUNCHERS = {name: _made(run) for name, run in _RUN.items()}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.cuda import memory
+from jitgrad.cuda.kernel import Kernel
 from jitgrad.cuda.lanes import Fold, Lanes
 from jitgrad.cuda.pointwise import Operand, Pointwise
 from jitgrad.cuda.target import INT64
-from jitgrad.ops.table import Op
 
 if TYPE_CHECKING:
-    from jitgrad.cuda.kernels import Plan
+    from jitgrad.cuda.geometry import Plan
 
 # The words of a lanes command (`jitgrad.arena.lanes`), and the most parts a lane is cut into.
 DST, X, G, Y, A, R, B, _TYPE, ATTR = range(9)
@@ -29,6 +29,11 @@ class Reduction:
     once: Lanes
     parts: Lanes
     rest: Lanes
+
+    def kernels(self) -> Iterator[Kernel]:
+        """The kernels, for the inventory."""
+        for made in (self.once, self.parts, self.rest):
+            yield from made.kernels()
 
     def launch(self, words: Sequence[int]) -> None:
         """Run it on the words of a lanes command."""
@@ -66,6 +71,10 @@ class OneLaunch:
     operands: tuple[int, ...]
     values: Callable[[Sequence[int]], list[float]]
 
+    def kernels(self) -> Iterator[Kernel]:
+        """The kernels, for the inventory."""
+        yield from self.kernel.kernels()
+
     def launch(self, words: Sequence[int]) -> None:
         """Run it on the words of a lanes command."""
         addresses = [words[DST], *(words[i] for i in self.operands)]
@@ -81,14 +90,15 @@ def _no_values(words: Sequence[int]) -> list[float]:
 
 
 # ---------------------------------------------------------------- folds to one value
-_LOWEST = {d.code: "-1e309" for d in dtypes.ALL if d.is_floating_point}
-_HIGHEST = {d.code: "1e309" for d in dtypes.ALL if d.is_floating_point}
+#: The smallest and the largest number of each dtype, as texts.
+LOWEST = {d.code: "-1e309" for d in dtypes.ALL if d.is_floating_point}
+HIGHEST = {d.code: "1e309" for d in dtypes.ALL if d.is_floating_point}
 for _d in dtypes.ALL:
     if not _d.is_floating_point:
         _bits = 8 * _d.itemsize - (1 if _d.is_signed else 0)
         _most = 1 if _d is dtypes.bool else (1 << _bits) - 1
-        _HIGHEST[_d.code] = str(_most)
-        _LOWEST[_d.code] = f"-{_most} - 1" if _d.is_signed else "0"
+        HIGHEST[_d.code] = str(_most)
+        LOWEST[_d.code] = f"-{_most} - 1" if _d.is_signed else "0"
 
 
 def _reduction(
@@ -147,8 +157,8 @@ def _position(name: str, join: str, start: dict[int, str]) -> Callable[[int], An
         where = Fold(
             "y",
             INT64,
-            _HIGHEST[INT64],
-            f"where((x == m) | ((x != x) & (m != m)), r, {_HIGHEST[INT64]})",
+            HIGHEST[INT64],
+            f"where((x == m) | ((x != x) & (m != m)), r, {HIGHEST[INT64]})",
             "minimum(a, b)",
         )
         kind = f"{name}_{dtypes.ALL[dtype].name}"
@@ -188,6 +198,11 @@ class Norm:
     """A vector norm: what is folded depends on its order."""
 
     dtype: int
+
+    def kernels(self) -> Iterator[Kernel]:
+        """The kernels, for the inventory."""
+        for made in _norms(self.dtype).values():
+            yield from made.kernels()
 
     def launch(self, words: Sequence[int]) -> None:
         """Run it on the words of a lanes command."""
@@ -266,12 +281,12 @@ FORWARD: dict[str, Callable[[int], Any]] = {
     "sum": _sum("sum", "y"),
     "mean": _sum("mean", "y / n"),
     "prod": _prod,
-    "amax": _extreme("amax", "maximum", _LOWEST),
-    "amin": _extreme("amin", "minimum", _HIGHEST),
-    "max": _extreme("max", "maximum", _LOWEST),
-    "min": _extreme("min", "minimum", _HIGHEST),
-    "argmax": _position("argmax", "maximum", _LOWEST),
-    "argmin": _position("argmin", "minimum", _HIGHEST),
+    "amax": _extreme("amax", "maximum", LOWEST),
+    "amin": _extreme("amin", "minimum", HIGHEST),
+    "max": _extreme("max", "maximum", LOWEST),
+    "min": _extreme("min", "minimum", HIGHEST),
+    "argmax": _position("argmax", "maximum", LOWEST),
+    "argmin": _position("argmin", "minimum", HIGHEST),
     "all": _truth("all", "1", "where((a != 0) & (b != 0), 1, 0)"),
     "any": _truth("any", "0", "where((a != 0) | (b != 0), 1, 0)"),
     "var": _spread("var", "s / maximum(n - p, 0)"),
@@ -285,12 +300,6 @@ BACKWARD: dict[str, Callable[[int], Any]] = {
     "softmax": _soft_dx("softmax", "g * y", "(g - s) * y"),
     "log_softmax": _soft_dx("log_softmax", "g", "g - exp(y) * s"),
 }
-
-
-def find(op: Op, dtype: int, which: int) -> Any:
-    """What launches the kernel of an op along dims, or None."""
-    make = (BACKWARD if which else FORWARD).get(op.name)
-    return None if make is None else make(dtype)
 
 
 # ---------------------------------------------------------------- gradients of what was broadcast

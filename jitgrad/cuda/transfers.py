@@ -43,7 +43,13 @@ def to_gpu(x: Tensor) -> Tensor:
 
 
 def to_cpu(x: Tensor) -> Tensor:
-    """A copy on the CPU without history; waits for what computes it."""
+    """A copy on the CPU without history; waits for what computes it.
+
+    Raises
+    ------
+    RuntimeError
+        If a kernel met an index that was out of range.
+    """
     from jitgrad import creation
 
     made = creation.empty(tuple(x.shape), dtype=x.dtype)
@@ -51,6 +57,7 @@ def to_cpu(x: Tensor) -> Tensor:
         x = x.detach().contiguous()
         commands.launch()
         memory.read(entry.address(x), made._array())
+        memory.check()
     return made
 
 

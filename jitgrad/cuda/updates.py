@@ -13,7 +13,7 @@ from jitgrad.cuda.target import FLOAT64, INT64
 from jitgrad.errors import no_cuda_kernel
 
 if TYPE_CHECKING:
-    from jitgrad.cuda.kernels import Plan
+    from jitgrad.cuda.geometry import Plan
     from jitgrad.optim.rules import Rule
 
 _numbers: dict[tuple[Rule, int], int] = {}

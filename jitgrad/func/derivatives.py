@@ -307,7 +307,7 @@ def unit_tensors(x: Tensor) -> list[Tensor]:
     from jitgrad.creation import eye
 
     n = x.numel()
-    return [row.reshape(x.shape) for row in eye(n, dtype=x.dtype)] if n else []
+    return [row.reshape(x.shape) for row in eye(n, dtype=x.dtype, device=x.device)] if n else []
 
 
 def stacked_rows(rows: list[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
@@ -315,7 +315,7 @@ def stacked_rows(rows: list[Tensor], shape: Sequence[int], like: Tensor) -> Tens
     from jitgrad.ops.joining import stack
 
     if not rows:
-        return zeros((*shape, *like.shape), dtype=like.dtype)
+        return zeros((*shape, *like.shape), dtype=like.dtype, device=like.device)
     return stack(rows).reshape((*shape, *like.shape))
 
 

@@ -88,7 +88,8 @@ def rows(output: Tensor, inputs: Sequence[Tensor], further: bool) -> list[list[T
     n = output.numel()
     if not n:
         return []
-    basis = eye(n, dtype=output.dtype).reshape(n, *output.shape).unbind(0)
+    basis = eye(n, dtype=output.dtype, device=output.device)
+    basis = basis.reshape(n, *output.shape).unbind(0)
     if further or not output.requires_grad or anomaly.on:
         return [gradients([output], inputs, [e], further) for e in basis]
     # Hundreds of short passes: what `autograd.grad` checks each time is known here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.dtypes import FIRST_HALF
-from jitgrad.ops.sorting import tensor_of
+from jitgrad.ops.operands import tensor_of
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor

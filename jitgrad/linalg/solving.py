@@ -10,8 +10,8 @@ from jitgrad import dtypes
 from jitgrad.autograd.function import Function
 from jitgrad.errors import sizes
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
+from jitgrad.ops.operands import tensor_of
 from jitgrad.ops.products import broadcast_shapes, matmul
-from jitgrad.ops.sorting import tensor_of
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor

@@ -187,7 +187,9 @@ class RNNBase(Module):
         layers = self.num_layers * (2 if self.bidirectional else 1)
         widths = (self.proj_size or self.hidden_size, self.hidden_size)[: self._states]
         if hx is None:
-            return tuple(zeros(layers, n, width, dtype=data.dtype) for width in widths)
+            return tuple(
+                zeros(layers, n, width, dtype=data.dtype, device=data.device) for width in widths
+            )
         for i, (s, width) in enumerate(zip(hx, widths, strict=True)):
             wanted = (layers, n, width)
             if tuple(s.shape) != wanted:
@@ -385,7 +387,7 @@ class RNNCellBase(Module):
     def _run(self, mode: str, input: Tensor, states: State | None) -> State:
         n = self.hidden_size
         if states is None:
-            states = (zeros(*input.shape[:-1], n, dtype=input.dtype),) * (
+            states = (zeros(*input.shape[:-1], n, dtype=input.dtype, device=input.device),) * (
                 2 if self._chunks == 4 else 1
             )
         rows = input.reshape(-1, self.input_size)

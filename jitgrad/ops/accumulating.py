@@ -12,10 +12,9 @@ from jitgrad.ops.arithmetic import where
 from jitgrad.ops.elementwise import FUNCTIONS
 from jitgrad.ops.joining import cat
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import in_place
+from jitgrad.ops.operands import in_place, tensor_of
 from jitgrad.ops.reductions import Dims, mean, norm, std, var
 from jitgrad.ops.reductions import sum as sum_over
-from jitgrad.ops.sorting import tensor_of
 from jitgrad.ops.views import wrap_dim
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ def cumprod(input: Tensor, dim: int, *, dtype: dtypes.dtype | None = None) -> Te
     d = wrap_dim(dim, input.ndim)
     if dtype is not None:
         input = input.to(dtype)
-    if not input.dtype.is_floating_point:
+    if not input.dtype.is_floating_point and input.is_cuda:
+        input = input.to(dtype or dtypes.int64)
+    elif not input.dtype.is_floating_point:
         array = np.cumprod(np.atleast_1d(input._array()), axis=d, dtype=np.int64)
         found = tensor_of(array.reshape(tuple(input.shape)))
         return found if dtype is None else found.to(dtype)

@@ -12,9 +12,8 @@ import numpy as np
 from jitgrad.errors import sizes
 from jitgrad.ops.joining import cat, flip, stack
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import is_tensor
+from jitgrad.ops.operands import beside, is_tensor
 from jitgrad.ops.picking import index_select
-from jitgrad.ops.sorting import tensor_of
 from jitgrad.ops.views import broadcast_to, tensor_split, wrap_dim
 
 if TYPE_CHECKING:
@@ -111,14 +110,15 @@ def block_diag(*tensors: Any) -> Tensor:
     blocks = [_two(x) for x in tensors]
     if not blocks:
         return zeros(1, 0)
-    dtype = blocks[0].dtype
+    dtype, device = blocks[0].dtype, blocks[0].device
     for x in blocks[1:]:
         dtype = result_type(zeros(1, dtype=dtype), zeros(1, dtype=x.dtype))
     width = sum(x.shape[1] for x in blocks)
     rows, at = [], 0
     for x in blocks:
         n, m = x.shape
-        left, right = zeros(n, at, dtype=dtype), zeros(n, width - at - m, dtype=dtype)
+        left = zeros(n, at, dtype=dtype, device=device)
+        right = zeros(n, width - at - m, dtype=dtype, device=device)
         rows.append(cat([left, x.to(dtype), right], 1))
         at += m
     return cat(rows, 0)
@@ -254,10 +254,10 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r == 0:
         from jitgrad.creation import empty
 
-        return empty(0, dtype=input.dtype)
+        return empty(0, dtype=input.dtype, device=input.device)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input.numel()), r)), np.int64).reshape(-1, r)
-    return index_select(input, 0, tensor_of(rows.reshape(-1))).reshape(len(rows), r)
+    return index_select(input, 0, beside(input, rows.reshape(-1))).reshape(len(rows), r)
 
 
 def sum_to_size(input: Tensor, *size: Any) -> Tensor:

@@ -39,6 +39,8 @@ def attention(
 
     q, k, v = entry.shape(query), entry.shape(key), entry.shape(value)
     *lead, n, e = q
+    if query.is_cuda:
+        return None
     if k[:-2] != q[:-2] or v[:-2] != q[:-2] or k[-1] != e or v[-2] != k[-2] or 0 in (*q, *k, *v):
         return None
     dtype = float32 if query.dtype.code >= FIRST_HALF else query.dtype
@@ -56,7 +58,7 @@ def _attention_recipe(step: Step, g: Tensor) -> Gradients:
     factor = step.real(2)
     scores = (q * factor) @ k.transpose(-2, -1)
     if step.integer(3):
-        hidden = ones(*scores.shape[-2:], dtype=bool_).triu(1)
+        hidden = ones(*scores.shape[-2:], dtype=bool_, device=q.device).triu(1)
         scores = scores.masked_fill(hidden, float("-inf"))
     p = scores.softmax(-1)
     d = g @ v.transpose(-2, -1)

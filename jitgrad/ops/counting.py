@@ -8,8 +8,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.errors import sizes
-from jitgrad.ops.operands import is_tensor
-from jitgrad.ops.sorting import tensor_of
+from jitgrad.ops.operands import is_tensor, tensor_of
 from jitgrad.ops.views import wrap_dim
 
 if TYPE_CHECKING:

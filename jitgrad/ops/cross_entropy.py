@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import Fault, entry
-from jitgrad.creation import arange, is_on_gpu
+from jitgrad.creation import is_on_gpu
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
@@ -142,9 +142,13 @@ def _nll_loss(
                 f"expected scalar type {input.dtype.letter} but found {weight.dtype.letter}"
             )
         inputs.append(weight.detach())
-    if is_on_gpu(input):
-        return _nll_composed(input, target, weight, ignore_index, how)
     op = NLL if len(x) <= 2 else NLL_PLACES
+    if is_on_gpu(input) and how:
+        # The kernel of the CPU leaves the sum of the weights on the host.
+        losses = record.explicit(op, inputs, () if len(x) == 1 else t, (ignore_index, 0, 0))
+        return (
+            losses.sum() / _weights(target, weight, ignore_index) if how == MEAN else losses.sum()
+        )
     shape = () if how or len(x) == 1 else t
     try:
         return record.explicit(op, inputs, shape, (ignore_index, how, 0))
@@ -153,24 +157,13 @@ def _nll_loss(
         raise IndexError(f"Target {wrong} is out of bounds.") from None
 
 
-def _nll_composed(
-    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: int
-) -> Tensor:
-    """`nll_loss` as pointwise ops and sums, for the GPU: a target that is no class gives NaN there."""
-    shape = entry.shape(input)
-    d = 0 if len(shape) == 1 else 1
-    target = target.reshape([*shape[:d], 1, *shape[d + 1 :]])
+def _weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """The sum of the weights of all targets' classes, or how many are not ignored."""
     ignored = target == ignore_index
-    classes = _along(arange(shape[d], device=input.device), d, len(shape))
-    share = (classes == target).to(input.dtype)
-    if weight is not None:
-        share = share * _along(weight.detach(), d, len(shape))
-    outside = ((target < 0) | (target >= shape[d])) & ~ignored
-    share = share.masked_fill(ignored, 0.0).masked_fill(outside, float("nan"))
-    losses = -(input * share).sum(d)
-    if how == _REDUCTIONS["none"]:
-        return losses
-    return losses.sum() / share.sum() if how == MEAN else losses.sum()
+    if weight is None:
+        return (~ignored).sum()
+    picked = weight.detach()[target.reshape(-1).masked_fill(ignored.reshape(-1), 0)]
+    return picked.masked_fill(ignored.reshape(-1), 0.0).sum()
 
 
 def _check_sizes(x: tuple[int, ...], t: tuple[int, ...]) -> None:
@@ -335,11 +328,7 @@ def _smoothed(
     if how != _REDUCTIONS["none"]:
         smooth = smooth.sum()
     if how == MEAN:
-        if weight is None:
-            smooth = smooth / (~ignored).sum()
-        else:
-            picked = weight.detach()[target.masked_fill(ignored, 0)]
-            smooth = smooth / picked.masked_fill(ignored, 0.0).sum()
+        smooth = smooth / _weights(target, weight, ignore_index)
     return sharp * (1 - smoothing) + smooth * (smoothing / input.shape[d])
 
 
@@ -359,4 +348,5 @@ def _nll_recipe(step: Step, g: Tensor) -> Gradients:
     if step.inputs == 3:
         share = share * step.saved(2).detach()[target]
     share = share.masked_fill(ignored, 0.0)
-    return (zeros(shape, g.dtype).scatter_add(d, target, share), None, None)
+    # No two of them meet.
+    return (zeros(shape, g.dtype).scatter(d, target, share), None, None)

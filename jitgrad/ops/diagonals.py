@@ -9,9 +9,8 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.errors import sizes
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import in_place, nonzero_positions
+from jitgrad.ops.operands import in_place, nonzero_positions, tensor_of
 from jitgrad.ops.picking import index_copy
-from jitgrad.ops.sorting import tensor_of
 from jitgrad.ops.views import diagonal, wrap_dim
 
 if TYPE_CHECKING:
@@ -54,7 +53,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
         shape.insert(d, size)
     from jitgrad.creation import zeros
 
-    return diagonal_scatter(zeros(shape, dtype=input.dtype), input, offset, d1, d2)
+    return diagonal_scatter(
+        zeros(shape, dtype=input.dtype, device=input.device), input, offset, d1, d2
+    )
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -87,7 +88,7 @@ def _replaced(input: Tensor, part: Tensor, src: Tensor) -> Tensor:
 def _positions(input: Tensor) -> Tensor:
     from jitgrad.creation import arange
 
-    return arange(input.numel()).reshape(input.shape)
+    return arange(input.numel(), device=input.device).reshape(input.shape)
 
 
 @named("DiagonalScatterBackward0")
@@ -154,23 +155,27 @@ masked_scatter_ = in_place(masked_scatter)
 
 
 # ---------------------------------------------------------------- triangles
-def _triangle(indices: Any, row: int, col: int, offset: int, dtype: dtypes.dtype | None) -> Tensor:
+def _triangle(
+    indices: Any, row: int, col: int, offset: int, dtype: dtypes.dtype | None, device: Any
+) -> Tensor:
+    from jitgrad.creation import placed
+
     for name, n in (("row", row), ("col", col)):
         if n < 0:
             raise RuntimeError(f"{name} must be non-negative, got{n}")
     found = np.stack(indices(row, offset, col)).astype(np.int64)
-    return tensor_of(found).to(dtype or dtypes.int64)
+    return placed(tensor_of(found, dtype or dtypes.int64), device)
 
 
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None, device: Any = None
 ) -> Tensor:
     """Rows and columns (2, n) of the elements of a matrix on and below a diagonal."""
-    return _triangle(np.tril_indices, row, col, offset, dtype)
+    return _triangle(np.tril_indices, row, col, offset, dtype, device)
 
 
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: dtypes.dtype | None = None, device: Any = None
 ) -> Tensor:
     """Rows and columns (2, n) of the elements of a matrix on and above a diagonal."""
-    return _triangle(np.triu_indices, row, col, offset, dtype)
+    return _triangle(np.triu_indices, row, col, offset, dtype, device)

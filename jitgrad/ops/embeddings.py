@@ -11,6 +11,7 @@ from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import picking
 from jitgrad.ops.gathering import scatter
+from jitgrad.ops.operands import beside
 from jitgrad.ops.recipe import zeros
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if tensor.numel() == 0:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        return zeros((*x, num_classes), dtypes.int64)
+        return zeros((*x, num_classes), dtypes.int64, tensor.device)
     if tensor.min().item() < 0:
         raise RuntimeError("Class values must be non-negative.")
     greatest = int(tensor.max().item())
@@ -59,16 +60,17 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = greatest + 1
     elif num_classes <= greatest:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return scatter(zeros((*x, num_classes), dtypes.int64), len(x), tensor.unsqueeze(-1), 1)
+    return scatter(
+        zeros((*x, num_classes), dtypes.int64, tensor.device), len(x), tensor.unsqueeze(-1), 1
+    )
 
 
 def _renormalize(weight: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> None:
     """Shrink the rows that are picked to the norm, in place and unrecorded."""
     from jitgrad.autograd import no_grad
-    from jitgrad.creation import from_numpy
 
     with no_grad():
-        used = from_numpy(np.unique(indices.numpy()).astype(np.int64))
+        used = beside(weight, np.unique(indices._values()).astype(np.int64))
         rows = picking.index_select(weight, 0, used)
         norms = rows.norm(norm_type, 1, keepdim=True)
         factor = (max_norm / (norms + 1e-7)).where(norms > max_norm, norms * 0 + 1)
@@ -184,7 +186,6 @@ def embedding_bag(
     >>> jitgrad.nn.functional.embedding_bag(bags, jitgrad.eye(2), mode="sum").tolist()
     [[1.0, 1.0], [0.0, 2.0]]
     """
-    from jitgrad.creation import from_numpy
 
     if per_sample_weights is not None and input.shape != per_sample_weights.shape:
         raise ValueError(
@@ -224,26 +225,26 @@ def embedding_bag(
     rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq)
     bag = np.searchsorted(begins, np.arange(input.numel()), side="right") - 1
     if row >= 0:
-        there = np.flatnonzero(input.numpy() != row)
+        there = np.flatnonzero(input._values() != row)
         bag = bag[there]
-        rows = picking.index_select(rows, 0, from_numpy(there))
+        rows = picking.index_select(rows, 0, beside(rows, there))
         if per_sample_weights is not None:
-            per_sample_weights = picking.index_select(per_sample_weights, 0, from_numpy(there))
+            per_sample_weights = picking.index_select(per_sample_weights, 0, beside(rows, there))
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(1)
     counts = np.bincount(bag, minlength=len(begins))[: len(begins)]
     shape = (len(begins), entry.shape(weight)[1])
     if mode == "max":
         return _largest(rows, counts, shape)
-    total = picking.index_add(zeros(shape, weight.dtype), 0, from_numpy(bag), rows)
+    total = picking.index_add(zeros(shape, weight.dtype, weight.device), 0, beside(rows, bag), rows)
     if mode == "sum":
         return total
-    return total / from_numpy(np.maximum(counts, 1)).to(weight.dtype).unsqueeze(1)
+    return total / beside(rows, np.maximum(counts, 1)).to(weight.dtype).unsqueeze(1)
 
 
 def _begins(offsets: Tensor, include_last: bool, n: int) -> np.ndarray[Any, Any]:
     """Where the bags of ``n`` indices begin."""
-    begins = offsets.numpy().astype(np.int64)
+    begins = offsets._values().astype(np.int64)
     if len(begins) and begins[-1] > n:
         raise RuntimeError(
             f"offsets[-1] can not be greater than input's length {n} but got offsets[-1] of {begins[-1]}"
@@ -264,15 +265,14 @@ def _largest(
     rows: Tensor, counts: np.ndarray[tuple[int], np.dtype[np.int64]], shape: tuple[int, int]
 ) -> Tensor:
     """The largest elements of runs of rows; a run that is shorter than others repeats its first one."""
-    from jitgrad.creation import from_numpy
 
     if not counts.sum():
-        return zeros(shape, rows.dtype)
+        return zeros(shape, rows.dtype, rows.device)
     first = np.cumsum(counts) - counts
     step = np.arange(counts.max())
     places = first[:, None] + np.where(step < counts[:, None], step, 0)
     places = np.where(counts[:, None] > 0, places, 0)
-    found = picking.index_select(rows, 0, from_numpy(places.reshape(-1)))
+    found = picking.index_select(rows, 0, beside(rows, places.reshape(-1)))
     y = found.reshape(shape[0], len(step), shape[1]).max(1).values
-    there = from_numpy(counts > 0).unsqueeze(1)
-    return y.where(there, zeros(shape, rows.dtype))
+    there = beside(rows, counts > 0).unsqueeze(1)
+    return y.where(there, zeros(shape, rows.dtype, rows.device))

@@ -243,6 +243,9 @@ def _value(x: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
             f" {x.dtype.letter} for the destination and {value.dtype.letter} for the source."
         )
     have = entry.shape(value)
+    if not have and x.is_cuda:
+        # A tensor of the CPU without dims counts as a number.
+        value = value.to(x.device)
     if have == shape or value.numel() == 1:
         return value
     value = _without_ones(value, len(shape))
@@ -271,8 +274,8 @@ def _put(view: Tensor, where: Blocks, value: Any, accumulate: bool) -> None:
     read = [
         t.detach().clone() if entry.memory(t) == memory else t for t in (where.positions, value)
     ]
-    if view.dtype.code >= dtypes.FIRST_HALF:
-        # Its kernel would write into a float32 copy.
+    if view.dtype.code >= dtypes.FIRST_HALF or view.is_cuda:
+        # Its kernel would write into a float32 copy; the GPU's makes a new tensor.
         new = record.explicit(INDEX_PUT, (view.detach(), *read), entry.shape(view), attributes)
         copy_into(view, new)
         return

@@ -89,7 +89,7 @@ def _largest(
 
     x = entry.shape(input)
     shape = (*x[: len(x) - n], *out)
-    where = empty(shape, dtype=dtypes.int64)
+    where = empty(shape, dtype=dtypes.int64, device=input.device)
     attributes = (n, *(1,) * (3 - n), *dilation)
     return record.explicit(_MAX[n - 1], (input, where, windows), shape, attributes), where
 
@@ -244,7 +244,7 @@ def _max_unpool(
                 f'invalid output_size "{out}" (dim must be between {default - step} and'
                 f" {default + step})"
             )
-    flat = zeros((prod(lead), prod(out)), input.dtype)
+    flat = zeros((prod(lead), prod(out)), input.dtype, input.device)
     rows = prod(lead)
     y = scatter(flat, 1, reshape(indices, rows, -1), reshape(input, rows, -1))
     return reshape(y, *lead, *out)

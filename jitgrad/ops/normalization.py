@@ -46,7 +46,8 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     from jitgrad.creation import empty
 
     # A kernel writes there, and computes 16-bit floats in float32.
-    return empty(shape, dtype=float32 if like.dtype.code >= FIRST_HALF else like.dtype)
+    dtype = float32 if like.dtype.code >= FIRST_HALF else like.dtype
+    return empty(shape, dtype=dtype, device=like.device)
 
 
 def _check_floating(input: Tensor, name: str) -> None:

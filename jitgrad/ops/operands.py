@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, grad_mode
+from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
 from jitgrad.ops.table import BY_NAME, KERNEL, Op, register
 
@@ -43,12 +46,32 @@ def copy_into(x: Tensor, value: Any) -> Tensor:
 
 def number_like(x: Tensor, value: Any) -> Tensor:
     """A number as a Tensor without dims, in the dtype of ``x``."""
-    return copy_into(entry.new(x.dtype.code, tensor_class()), value)
+    made = entry.new(x.dtype.code, tensor_class())
+    return copy_into(made.to(x.device) if x.is_cuda else made, value)
+
+
+def tensor_of(array: Any, dtype: DType | None = None) -> Tensor:
+    """An array as a Tensor, of its own dtype or another."""
+    from jitgrad.creation import from_numpy
+
+    made = from_numpy(np.asarray(array, order="C"))
+    return made if dtype is None else made.to(dtype)
+
+
+def beside(x: Tensor, array: Any) -> Tensor:
+    """An array as a Tensor on the device of ``x``."""
+    made = tensor_of(array)
+    return made.to(x.device) if x.is_cuda else made
+
+
+def elements(x: Tensor) -> np.ndarray[Any, Any]:
+    """The elements as an array with at least one dim."""
+    return np.atleast_1d(x.detach()._array())
 
 
 def nonzero_positions(x: Tensor, coordinates: bool = False) -> Tensor:
     """Flat positions (n) of the elements that are not zero, or their coordinates (n, dims); int64."""
-    n = entry.item(record.explicit(COUNT_NONZERO, (x,), (), dtype=dtypes.int64))
+    n = record.explicit(COUNT_NONZERO, (x,), (), dtype=dtypes.int64).item()
     shape = (n, x.ndim) if coordinates else (n,)
     return record.explicit(NONZERO, (x,), shape, (int(coordinates),), dtype=dtypes.int64)
 

@@ -15,6 +15,7 @@ from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.operands import (
+    beside,
     in_place,
     index_op,
     int64_index,
@@ -381,15 +382,13 @@ def repeat_interleave(
     >>> jitgrad.repeat_interleave(jitgrad.tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
-    from jitgrad.creation import from_numpy
-
     if dim is None:
         return repeat_interleave(flatten(input), repeats, 0)
     x = entry.shape(input)
     d = wrap_dim(dim, len(x))
     if not x:
         return repeat_interleave(unsqueeze(input, 0), repeats, 0)
-    times = repeats._array() if is_tensor(repeats) else np.asarray(repeats)
+    times = repeats._values() if is_tensor(repeats) else np.asarray(repeats)
     if times.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if (times < 0).any():
@@ -399,7 +398,7 @@ def repeat_interleave(
             "repeats must have the same size as input along dim, but got repeats.size(0) ="
             f" {times.size} and input.size({d}) = {x[d]}"
         )
-    return index_select(input, d, from_numpy(np.repeat(np.arange(x[d]), times)))
+    return index_select(input, d, beside(input, np.repeat(np.arange(x[d]), times)))
 
 
 index_add_ = in_place(index_add)

@@ -9,9 +9,9 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.ops.gathering import gather
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import is_tensor
+from jitgrad.ops.operands import beside, is_tensor
 from jitgrad.ops.reductions import amax, amin
-from jitgrad.ops.sorting import sort, tensor_of
+from jitgrad.ops.sorting import sort
 from jitgrad.ops.views import wrap_dim
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _levels(name: str, input: Tensor, q: Any) -> tuple[Any, bool]:
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
         if q.dtype is not input.dtype:
             raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-        levels = q.detach()._array()
+        levels = q.detach()._values()
     else:
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q:g}")
@@ -85,7 +85,8 @@ def _quantile(
         lanes = input.movedim(d, -1)
     ordered = sort(lanes).values
     n = lanes.shape[-1]
-    numbers = n - np.isnan(lanes.detach()._array()).sum(axis=-1, keepdims=True)
+    # How many there are is read on the host: so few numbers as the result has.
+    numbers = n - lanes.detach().isnan().sum(-1, keepdim=True)._values()
     if name == "quantile":
         # A NaN anywhere is the answer: it stands last.
         ranks = np.where(numbers == n, levels * levels.dtype.type(n - 1), n - 1)
@@ -93,12 +94,12 @@ def _quantile(
         ranks = np.maximum(levels * (numbers - 1).astype(levels.dtype), 0)
     rounding = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(interpolation)
     if rounding is not None:
-        found = gather(ordered, -1, tensor_of(rounding(ranks).astype(np.int64)))
+        found = gather(ordered, -1, beside(input, rounding(ranks).astype(np.int64)))
     else:
         below, above = np.floor(ranks), np.ceil(ranks)
         weight = ranks - below if interpolation == "linear" else np.full(ranks.shape, 0.5)
-        low, high = (gather(ordered, -1, tensor_of(r.astype(np.int64))) for r in (below, above))
-        found = low.lerp(high, tensor_of(weight.astype(input.dtype.name)))
+        low, high = (gather(ordered, -1, beside(input, r.astype(np.int64))) for r in (below, above))
+        found = low.lerp(high, beside(input, weight.astype(input.dtype.name)))
     if keepdim and input.ndim:
         if dim is None:
             found = found.reshape(*[1] * input.ndim, len(levels))

@@ -169,11 +169,11 @@ def fitted(g: Tensor, step: Step, i: int) -> Tensor:
     return g if g.dtype is dtype else g.to(dtype)
 
 
-def zeros(shape: Sequence[int], dtype: DType) -> Tensor:
-    """Zeros without history."""
+def zeros(shape: Sequence[int], dtype: DType, device: Any = None) -> Tensor:
+    """Zeros without history; in a recipe on the device of the pass."""
     from jitgrad import creation
 
-    return creation.zeros(tuple(shape), dtype=dtype)
+    return creation.zeros(tuple(shape), dtype=dtype, device=device)
 
 
 # ---------------------------------------------------------------- formulas

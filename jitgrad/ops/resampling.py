@@ -18,6 +18,7 @@ from jitgrad.ops.average_pooling import adaptive_average
 from jitgrad.ops.convolution import Sizes, spread_sizes
 from jitgrad.ops.names import name as naming
 from jitgrad.ops.names import named
+from jitgrad.ops.operands import beside
 from jitgrad.ops.padding import Ints, pad, remapped
 from jitgrad.ops.picking import index_add, index_select
 from jitgrad.ops.recipe import zeros
@@ -336,8 +337,6 @@ def unfold(
     >>> jitgrad.nn.functional.unfold(jitgrad.arange(4.0).view(1, 2, 2), (2, 1)).tolist()
     [[0.0, 1.0], [2.0, 3.0]]
     """
-    from jitgrad.creation import from_numpy
-
     x = entry.shape(input)
     if len(x) not in (3, 4):
         raise RuntimeError(
@@ -351,7 +350,7 @@ def unfold(
     (p0, p1), kernel = options[3], options[0]
     wide = pad(input, (p1, p1, p0, p0)) if p0 or p1 else input
     flat = wide.reshape(*x[:-2], prod(entry.shape(wide)[-2:]))
-    y = index_select(flat, flat.ndim - 1, from_numpy(places))
+    y = index_select(flat, flat.ndim - 1, beside(input, places))
     return y.reshape(*x[:-3], x[-3] * prod(kernel), prod(counts))
 
 
@@ -377,8 +376,6 @@ def fold(
     >>> jitgrad.nn.functional.fold(columns, (1, 3), (1, 2)).tolist()
     [[[1.0, 2.0, 1.0]]]
     """
-    from jitgrad.creation import from_numpy
-
     x = entry.shape(input)
     if len(x) not in (2, 3):
         raise RuntimeError(
@@ -404,7 +401,7 @@ def fold(
         )
     channels = x[-2] // prod(kernel)
     flat = input.reshape(*x[:-2], channels, prod(kernel) * x[-1])
-    start = zeros((*x[:-2], channels, prod(wide)), input.dtype)
-    y = index_add(start, start.ndim - 1, from_numpy(places), flat)
+    start = zeros((*x[:-2], channels, prod(wide)), input.dtype, input.device)
+    y = index_add(start, start.ndim - 1, beside(input, places), flat)
     y = y.reshape(*x[:-2], channels, *wide)
     return pad(y, (-p1, -p1, -p0, -p0)) if p0 or p1 else y

@@ -47,7 +47,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     >>> jitgrad.nn.functional.affine_grid(theta, (1, 1, 1, 2), align_corners=True).tolist()
     [[[[-1.0, 0.0], [1.0, 0.0]]]]
     """
-    from jitgrad.creation import linspace, ones
+    from jitgrad.creation import linspace
     from jitgrad.ops.joining import stack
 
     if align_corners is None:
@@ -75,11 +75,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         raise ValueError(f"Expected non-zero, positive output size. Got {sizes(shape)}")
     axes = []
     for d, steps in enumerate(shape[2:]):
-        line = linspace(-1, 1, steps, dtype=theta.dtype) if steps > 1 else theta.new_zeros(1)
+        line = theta.new_zeros(1)
+        if steps > 1:
+            line = linspace(-1, 1, steps, dtype=theta.dtype, device=theta.device)
         if not align_corners:
             line = line * ((steps - 1) / steps)
         axes.append(line.reshape([-1 if e == d else 1 for e in range(n)]).expand(shape[2:]))
-    points = stack([*reversed(axes), ones(shape[2:], dtype=theta.dtype)], -1)
+    points = stack([*reversed(axes), theta.new_ones(shape[2:])], -1)
     flat = points.reshape(1, -1, n + 1).expand(shape[0], prod(shape[2:]), n + 1)
     return (flat @ theta.transpose(1, 2)).reshape(shape[0], *shape[2:], n)
 

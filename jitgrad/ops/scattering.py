@@ -9,69 +9,84 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
+from jitgrad.ops.gathering import gather, scatter
+from jitgrad.ops.joining import cat
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import in_place, int64_index
-from jitgrad.ops.picking import index_add, index_copy, index_fill
-from jitgrad.ops.sorting import elements, flat_positions, tensor_of
+from jitgrad.ops.operands import elements, in_place, int64_index, tensor_of
+from jitgrad.ops.picking import index_add, index_copy, index_fill, index_select, masked_select
+from jitgrad.ops.sorting import argsort, cummax, flat_positions
 from jitgrad.ops.views import wrap_dim
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-Array = np.ndarray[Any, Any]
 
-
-def _product(x: Tensor, positions: Array, source: Tensor) -> Tensor:
+def _product(x: Tensor, positions: Tensor, source: Tensor) -> Tensor:
     """Each target's factors in a row, ones besides, and the product of the row: right at zeros."""
-    order = np.argsort(positions, kind="stable")
-    ordered = positions[order]
-    first = np.searchsorted(ordered, ordered)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order)) - first
-    width = int(rank.max()) + 2 if len(rank) else 1
-    from jitgrad.creation import ones
+    from jitgrad.creation import arange, ones
 
-    table = ones(x.numel() * width, dtype=x.dtype)
-    table = index_copy(table, 0, tensor_of(positions * width + rank + 1), source)
-    table = index_copy(table, 0, tensor_of(np.arange(x.numel()) * width), x)
+    n = positions.numel()
+    order = argsort(positions, stable=True)
+    ordered = gather(positions, 0, order)
+    place = arange(n, device=x.device)
+    begins = cat([place[:1], place[1:] * (ordered[1:] != ordered[:-1])])
+    rank = scatter(place, 0, order, place - cummax(begins, 0).values)
+    width = int(rank.max().item()) + 2 if n else 1
+    table = ones(x.numel() * width, dtype=x.dtype, device=x.device)
+    table = index_copy(table, 0, positions * width + rank + 1, source)
+    table = index_copy(table, 0, arange(x.numel(), device=x.device) * width, x)
     return table.reshape(x.numel(), width).prod(1).to(x.dtype)
 
 
-def _extreme(function: Any, x: Tensor, positions: Array, source: Tensor) -> Tensor:
+def _extreme(largest: bool, x: Tensor, positions: Tensor, source: Tensor) -> Tensor:
     """The largest or smallest; equal ones share the gradient."""
-    best = elements(x).copy()
-    function.at(best, positions, elements(source))
+    if x.is_cuda:
+        from jitgrad.cuda import ordering
+
+        wanted = ordering.extreme(x, positions, source, largest)
+    else:
+        best = elements(x).copy()
+        function: Any = np.maximum if largest else np.minimum
+        function.at(best, elements(positions), elements(source))
+        wanted = tensor_of(best)
     if not (x.requires_grad or source.requires_grad):
-        return tensor_of(best)
-    wanted, where = tensor_of(best), tensor_of(positions)
-    mine, theirs = x.detach() == wanted, source.detach() == wanted[where]
-    count = index_add(mine.to(x.dtype), 0, where, theirs.to(x.dtype))
-    total = index_add(x.masked_fill(~mine, 0.0), 0, where, source.masked_fill(~theirs, 0.0))
+        return wanted
+    mine, theirs = x.detach() == wanted, source.detach() == index_select(wanted, 0, positions)
+    count = index_add(mine.to(x.dtype), 0, positions, theirs.to(x.dtype))
+    total = index_add(x.masked_fill(~mine, 0.0), 0, positions, source.masked_fill(~theirs, 0.0))
     return total / count
 
 
+def _out_of_range(index: Tensor, n: int) -> int | None:
+    """The first of the positions that is none of ``n``."""
+    wrong = masked_select(index, (index < 0) | (index >= n))
+    return int(wrong[0].item()) if wrong.numel() else None
+
+
 def _combined(
-    input: Tensor, positions: Array, source: Tensor, reduce: str, include_self: bool
+    input: Tensor, positions: Tensor, source: Tensor, reduce: str, include_self: bool
 ) -> Tensor:
     """``input`` with the elements of a vector combined into flat positions."""
-    x, where = input.reshape(-1), tensor_of(positions)
+    x = input.reshape(-1)
     if not include_self:
         low, high = -np.inf, np.inf
         if not input.dtype.is_floating_point:
             limits = dtypes.iinfo(input.dtype)
             low, high = limits.min, limits.max
         neutral = {"prod": 1, "amax": low, "amin": high}.get(reduce, 0)
-        x = index_fill(x, 0, where, neutral)
+        x = index_fill(x, 0, positions, neutral)
     if reduce == "prod":
         found = _product(x, positions, source)
     elif reduce in ("amax", "amin"):
-        function = np.maximum if reduce == "amax" else np.minimum
-        found = _extreme(function, x, positions, source)
+        found = _extreme(reduce == "amax", x, positions, source)
     else:
-        found = index_add(x, 0, where, source)
+        found = index_add(x, 0, positions, source)
         if reduce == "mean":
-            count = np.bincount(positions, minlength=x.numel()) + int(include_self)
-            n = tensor_of(np.maximum(count, 1), input.dtype)
+            ones = (positions.detach() * 0 + 1).to(input.dtype)
+            count = index_add(
+                (x.detach() * 0 + int(include_self)).to(input.dtype), 0, positions, ones
+            )
+            n = count.clamp(min=1)
             found = found / n if input.dtype.is_floating_point else found // n
     return found.reshape(input.shape)
 
@@ -112,22 +127,21 @@ def scatter_reduce(
     if src.dtype is not input.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
     x, s = entry.shape(input) or (1,), entry.shape(src) or (1,)
-    where = elements(index)
-    if not where.size:
+    names = entry.shape(index) or (1,)
+    if not index.numel():
         return input.clone()
-    if not len(x) == len(s) == where.ndim or any(
-        n > m or (e != d and n > k)
-        for e, (n, m, k) in enumerate(zip(where.shape, s, x, strict=False))
+    if not len(x) == len(s) == len(names) or any(
+        n > m or (e != d and n > k) for e, (n, m, k) in enumerate(zip(names, s, x, strict=False))
     ):
         raise RuntimeError(
-            f"Expected index {sizes(where.shape)} to be no larger than self {sizes(x)} apart from"
+            f"Expected index {sizes(names)} to be no larger than self {sizes(x)} apart from"
             f" dimension {d} and to be no larger size than src {sizes(s)}"
         )
-    wrong = where[(where < 0) | (where >= x[d])]
-    if wrong.size:
-        raise RuntimeError(f"index {wrong[0]} is out of bounds for dimension {d} with size {x[d]}")
-    source = src.reshape(s)[tuple(slice(n) for n in where.shape)].reshape(-1)
-    positions = np.broadcast_to(flat_positions(x, where, d), where.shape).reshape(-1)
+    wrong = _out_of_range(index, x[d])
+    if wrong is not None:
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {d} with size {x[d]}")
+    source = src.reshape(s)[tuple(slice(n) for n in names)].reshape(-1)
+    positions = flat_positions(x, index.reshape(names), d).reshape(-1)
     return _combined(input, positions, source, reduce, include_self)
 
 
@@ -182,11 +196,10 @@ def index_reduce(
             f"index_reduce_(): Number of indices ({index.numel()}) should be equal to"
             f" source.size(dim): ({s[d]}), for dim: {d}"
         )
-    names = elements(index)
-    if ((names < 0) | (names >= x[d])).any():
+    if _out_of_range(index, x[d]) is not None:
         raise IndexError("index out of range in self")
-    where = np.broadcast_to(names.reshape(-1, *[1] * (len(x) - 1 - d)), s)
-    positions = np.broadcast_to(flat_positions(x, where, d), s).reshape(-1)
+    where = index.reshape(-1, *[1] * (len(x) - 1 - d)).expand(s)
+    positions = flat_positions(x, where, d).reshape(-1)
     return _combined(input, positions, source.reshape(-1), reduce, include_self)
 
 

@@ -1,7 +1,7 @@
 """Ops that find elements by order: sort, topk, kthvalue, median, mode, running maxima.
 
-NumPy finds where the elements are; the values are then read by a differentiable op, one row of the table
-for each of PyTorch's nodes.  NaN counts as larger than every number.
+NumPy, or a kernel on the GPU, finds where the elements are; the values are then read by a differentiable
+op, one row of the table for each of PyTorch's nodes.  NaN counts as larger than every number.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
-from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
+from jitgrad.ops.gathering import gather
+from jitgrad.ops.joining import cat
 from jitgrad.ops.names import name as naming
-from jitgrad.ops.operands import index_op
+from jitgrad.ops.operands import beside, elements, index_op, tensor_of
 from jitgrad.ops.picking import index_recipe, masked_select
 from jitgrad.ops.recipe import recipe
 from jitgrad.ops.reductions import ValuesAndIndices
@@ -45,43 +46,54 @@ CUMMAX = _row("cummax", "Cummax")
 CUMMIN = _row("cummin", "Cummin")
 
 
-def tensor_of(array: Array, dtype: DType | None = None) -> Tensor:
-    """An array as a Tensor, of its own dtype or another."""
-    from jitgrad.creation import from_numpy
-
-    made = from_numpy(np.asarray(array, order="C"))
-    return made if dtype is None else made.to(dtype)
-
-
-def elements(x: Tensor) -> Array:
-    """The elements as an array with at least one dim."""
-    return np.atleast_1d(x.detach()._array())
-
-
-def flat_positions(whole: tuple[int, ...], where: Array, d: int) -> Array:
+def flat_positions(whole: tuple[int, ...], where: Tensor, d: int) -> Tensor:
     """Where in a tensor of shape ``whole`` the elements stand that ``where`` names along dim ``d``."""
-    positions, step = np.zeros((), np.int64), 1
+    shape = entry.shape(where)
+    others, along, step = np.zeros((1,) * len(whole), np.int64), 1, 1
     for e in range(len(whole) - 1, -1, -1):
-        along = np.arange(where.shape[e]).reshape(-1, *[1] * (len(whole) - 1 - e))
-        positions = positions + (where if e == d else along) * step
+        if e == d:
+            along = step
+        else:
+            others = others + np.arange(shape[e]).reshape(-1, *[1] * (len(whole) - 1 - e)) * step
         step *= whole[e]
-    return positions.astype(np.int64, copy=False)
+    if where.is_cuda:
+        return where * along + beside(where, others)
+    return tensor_of(elements(where) * along + others)
 
 
-def read(op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True) -> ValuesAndIndices:
+def read(op: Op, input: Tensor, where: Tensor, d: int, keepdim: bool = True) -> ValuesAndIndices:
     """The elements at positions ``where`` along dim ``d``, of which one is kept or left out."""
-    positions = flat_positions(entry.shape(input) or (1,), where, d)
-    shape = where.shape if keepdim else where.shape[:d] + where.shape[d + 1 :]
+    index = flat_positions(entry.shape(input) or (1,), where, d)
+    have = entry.shape(where)
+    shape = have if keepdim else have[:d] + have[d + 1 :]
     if not input.ndim:
-        shape = where.shape if keepdim and where.size != 1 else ()
-    index = tensor_of(positions.reshape(shape))
-    whole, n = input.numel(), positions.size
-    values = record.explicit(op, (input, index), shape, (1, whole, n, 1, 0))
-    return ValuesAndIndices(values, tensor_of(where.reshape(shape).astype(np.int64, copy=False)))
+        shape = have if keepdim and where.numel() != 1 else ()
+    attributes = (1, input.numel(), where.numel(), 1, 0)
+    values = record.explicit(op, (input, index.reshape(shape)), shape, attributes)
+    return ValuesAndIndices(values, where.reshape(shape))
 
 
-def _order(a: Array, d: int, descending: bool = False) -> Array:
-    """Positions in the order of the elements; equal ones in the order in which they stand."""
+def _order(input: Tensor, d: int, descending: bool = False, first: int | None = None) -> Tensor:
+    """Positions in the order of the elements, or the ``first`` of them; equal ones keep their order."""
+    if input.is_cuda:
+        from jitgrad.cuda import ordering
+
+        return ordering.ordered(input, d, descending, first)
+    a = elements(input)
+    n = a.shape[d]
+    if first is not None and first * 8 < n:
+        # A few of many are found without sorting the rest.
+        cut = n - first if descending else first
+        ends = np.argpartition(a, min(cut, n - 1), axis=d)
+        few = np.take(ends, range(cut, n) if descending else range(first), axis=d)
+        few.sort(axis=d)  # in the order in which they stand, so that equal ones keep it
+        best = _array_order(np.take_along_axis(a, few, d), d, descending)
+        return tensor_of(np.take_along_axis(few, best, d))
+    found = _array_order(a, d, descending)
+    return tensor_of(found if first is None else np.take(found, range(first), axis=d))
+
+
+def _array_order(a: Array, d: int, descending: bool) -> Array:
     if not descending:
         return np.argsort(a, axis=d, kind="stable")
     backwards = np.argsort(np.flip(a, d), axis=d, kind="stable")
@@ -121,14 +133,13 @@ def sort(
     [1, 2, 0]
     """
     d = wrap_dim(dim, input.ndim)
-    return read(SORT, input, _order(elements(input), d, descending), d)
+    return read(SORT, input, _order(input, d, descending), d)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The ``indices`` of `sort`."""
     d = wrap_dim(dim, input.ndim)
-    found = _order(elements(input), d, descending)
-    return tensor_of(found.reshape(entry.shape(input)))
+    return _order(input, d, descending).reshape(entry.shape(input))
 
 
 def msort(input: Tensor) -> Tensor:
@@ -160,26 +171,20 @@ def topk(
     [3.0, 2.0]
     """
     d = wrap_dim(dim, input.ndim)
-    a = elements(input)
-    n = a.shape[d] if input.ndim else 1
+    n = entry.shape(input)[d] if input.ndim else 1
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
     if input.dtype is dtypes.bool:
         raise RuntimeError("topk does not support bool dtypes on CPU")
-    if k * 8 < n:
-        # A few of many are found without sorting the rest.
-        cut = n - k if largest else k
-        ends = np.argpartition(a, min(cut, n - 1), axis=d)
-        few = np.take(ends, range(cut, n) if largest else range(k), axis=d)
-        few.sort(axis=d)  # in the order in which they stand, so that equal ones keep it
-        order = _order(np.take_along_axis(a, few, d), d, largest)
-        return read(TOPK, input, np.take_along_axis(few, order, d), d)
-    return read(TOPK, input, np.take(_order(a, d, largest), range(k), axis=d), d)
+    return read(TOPK, input, _order(input, d, largest, k), d)
 
 
-def _need_size(name: str, a: Array, d: int) -> None:
-    if a.shape[d] == 0:
+def _size(name: str, input: Tensor, d: int) -> int:
+    """The size of a dim, which must not be 0."""
+    n = entry.shape(input)[d] if input.ndim else 1
+    if n == 0:
         raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+    return n
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
@@ -201,46 +206,45 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     2.0
     """
     d = wrap_dim(dim, input.ndim)
-    a = elements(input)
-    _need_size("kthvalue", a, d)
-    if not 1 <= k <= a.shape[d]:
+    if not 1 <= k <= _size("kthvalue", input, d):
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
     _no_bool("kthvalue", input)
-    return read(KTHVALUE, input, np.take(_order(a, d), [k - 1], axis=d), d, keepdim)
+    return read(KTHVALUE, input, _order(input, d).narrow(d, k - 1, 1), d, keepdim)
 
 
-def _middle(a: Array, d: int, skip_nan: bool) -> Array:
+def _middle(input: Tensor, d: int, skip_nan: bool) -> Tensor:
     """Where the lower of the middle elements stands: a NaN if there is one, unless they are skipped."""
-    order = _order(a, d)
-    n = a.shape[d]
-    if a.dtype.kind != "f":
-        return np.take(order, [(n - 1) // 2], axis=d)
-    numbers = n - np.isnan(a).sum(axis=d, keepdims=True)
+    order = _order(input, d)
+    n = entry.shape(order)[d]
+    if not input.dtype.is_floating_point:
+        return order.narrow(d, (n - 1) // 2, 1)
+    x = input.detach()
+    numbers = (x == x).reshape(entry.shape(order)).sum(d, keepdim=True)
     if skip_nan:
-        place = np.maximum(numbers - 1, 0) // 2
+        place = (numbers - 1).clamp(min=0) // 2
     else:
-        place = np.where(numbers == n, (n - 1) // 2, numbers)
-    return np.take_along_axis(order, place, d)
+        place = numbers.masked_fill(numbers == n, (n - 1) // 2)
+    return gather(order, d, place)
 
 
 def _median(
     name: str, op: Op, input: Tensor, dim: int | None, keepdim: bool, skip_nan: bool
 ) -> Any:
     _no_bool("median", input)
-    a = elements(input)
     if dim is not None:
         d = wrap_dim(dim, input.ndim)
-        _need_size(name, a, d)
-        return read(op, input, _middle(a, d, skip_nan), d, keepdim)
-    flat = np.ascontiguousarray(a).reshape(-1)
-    if not flat.size:
+        _size(name, input, d)
+        return read(op, input, _middle(input, d, skip_nan), d, keepdim)
+    flat = input.detach().reshape(-1)
+    if not flat.numel():
         lowest = (
             np.nan if input.dtype.is_floating_point else np.iinfo(np.dtype(input.dtype.name)).min
         )
         return input.sum().to(input.dtype) * 0 + lowest
-    found = flat[_middle(flat, 0, skip_nan)[0]]
-    same = a == found if found == found else a != a
-    equal = masked_select(input, tensor_of(same.reshape(entry.shape(input))))
+    found = gather(flat, 0, _middle(flat, 0, skip_nan))
+    x = input.detach()
+    same = (x == found) | ((x != x) & (found != found))
+    equal = masked_select(input, same.reshape(entry.shape(input)))
     # Equal elements share the gradient.
     if not input.dtype.is_floating_point:
         return equal[0]
@@ -282,27 +286,30 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndice
         If ``dim`` is out of range or has size 0.
     """
     d = wrap_dim(dim, input.ndim)
-    a = elements(input)
-    _need_size("mode", a, d)
-    order = _order(a, d)
-    ordered = np.moveaxis(np.take_along_axis(a, order, d), d, -1)
-    place = np.arange(ordered.shape[-1])
-    begins = np.ones(ordered.shape, bool)
-    begins[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    length = place - np.maximum.accumulate(np.where(begins, place, 0), axis=-1)
-    best = np.moveaxis(np.argmax(length, axis=-1)[..., None], -1, d)
-    return read(MODE, input, np.take_along_axis(order, best, d), d, keepdim)
+    n = _size("mode", input, d)
+    order = _order(input, d)
+    shape = entry.shape(order)
+    ordered = gather(input.detach().reshape(shape), d, order)
+    place = beside(input, np.arange(n).reshape(-1, *[1] * (len(shape) - 1 - d))).expand(shape)
+    begins = ordered.narrow(d, 1, n - 1) != ordered.narrow(d, 0, n - 1)
+    start = cat([place.narrow(d, 0, 1), place.narrow(d, 1, n - 1) * begins], d)
+    length = place - gather(start, d, _so_far(start, d, True))
+    return read(MODE, input, gather(order, d, length.argmax(d, keepdim=True)), d, keepdim)
 
 
-def _running(op: Op, extreme: Any, input: Tensor, dim: int) -> ValuesAndIndices:
-    d = wrap_dim(dim, input.ndim)
+def _so_far(input: Tensor, d: int, largest: bool) -> Tensor:
+    """Where the largest or smallest element up to each place of a dim stands; the last of equal ones."""
+    if input.is_cuda:
+        from jitgrad.cuda import ordering
+
+        return ordering.so_far(input, d, largest)
     a = elements(input)
     if not a.size:
-        return read(op, input, np.zeros(a.shape, np.int64), d)
-    best = extreme.accumulate(a, axis=d)
+        return tensor_of(np.zeros(a.shape, np.int64))
+    best = (np.maximum if largest else np.minimum).accumulate(a, axis=d)
     place = np.arange(a.shape[d]).reshape(-1, *[1] * (a.ndim - 1 - d))
     hit = (a == best) | (a != a)
-    return read(op, input, np.maximum.accumulate(np.where(hit, place, 0), axis=d), d)
+    return tensor_of(np.maximum.accumulate(np.where(hit, place, 0), axis=d))
 
 
 def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
@@ -314,9 +321,11 @@ def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
     >>> jitgrad.cummax(jitgrad.tensor([1, 3, 2, 3]), 0).indices.tolist()
     [0, 1, 1, 3]
     """
-    return _running(CUMMAX, np.maximum, input, dim)
+    d = wrap_dim(dim, input.ndim)
+    return read(CUMMAX, input, _so_far(input, d, True), d)
 
 
 def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
     """The smallest element so far along a dim, and where it stands (the last of equal ones)."""
-    return _running(CUMMIN, np.minimum, input, dim)
+    d = wrap_dim(dim, input.ndim)
+    return read(CUMMIN, input, _so_far(input, d, False), d)

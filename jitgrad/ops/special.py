@@ -10,8 +10,7 @@ from jitgrad import dtypes
 from jitgrad.ops import arithmetic
 from jitgrad.ops.elementwise import record, record_
 from jitgrad.ops.names import named
-from jitgrad.ops.operands import in_place, is_tensor
-from jitgrad.ops.sorting import tensor_of
+from jitgrad.ops.operands import in_place, is_tensor, tensor_of
 from jitgrad.ops.table import BY_NAME
 
 if TYPE_CHECKING:

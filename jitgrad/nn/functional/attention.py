@@ -93,7 +93,9 @@ def scaled_dot_product_attention(
             return found
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
-        attn_mask = ones(query.shape[-2], key.shape[-2], dtype=dtypes.bool).tril()
+        attn_mask = ones(
+            query.shape[-2], key.shape[-2], dtype=dtypes.bool, device=query.device
+        ).tril()
     if attn_mask is None:
         weights = softmax(scores, -1)
     else:
@@ -129,7 +131,7 @@ def _added(mask: Tensor | None, name: str, dtype: dtypes.dtype) -> Tensor | None
         return mask
     if mask.dtype is not dtypes.bool:
         raise AssertionError(f"only bool and floating types of {name} are supported")
-    return zeros(mask.shape, dtype=dtype).masked_fill(mask, -math.inf)
+    return zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(mask, -math.inf)
 
 
 def _projected(
@@ -238,7 +240,7 @@ def multi_head_attention_forward(
     if static_v is not None:
         v = static_v.reshape(n, num_heads, -1, head)
     if add_zero_attn:
-        nothing = zeros(n, num_heads, 1, head, dtype=q.dtype)
+        nothing = zeros(n, num_heads, 1, head, dtype=q.dtype, device=q.device)
         k, v = cat([k, nothing], 2), cat([v, nothing], 2)
         more += 1
     source = k.shape[2]
@@ -304,7 +306,9 @@ def _merged(
                 f"The shape of the {dims} attn_mask is {mask.shape}, but should be {wanted}."
             )
         if more:
-            mask = cat([mask, zeros(*mask.shape[:-1], more, dtype=mask.dtype)], -1)
+            mask = cat(
+                [mask, zeros(*mask.shape[:-1], more, dtype=mask.dtype, device=mask.device)], -1
+            )
         if mask.ndim == 3:
             mask = mask.reshape(shape)
     if padding is None:
@@ -315,6 +319,6 @@ def _merged(
             f"Expected key_padded_mask.shape[{dim}] to be {(n, own)[dim]}, but got {padding.shape[dim]}"
         )
     if more:
-        padding = cat([padding, zeros(n, more, dtype=padding.dtype)], 1)
+        padding = cat([padding, zeros(n, more, dtype=padding.dtype, device=padding.device)], 1)
     padding = padding.reshape(n, 1, 1, source)
     return padding if mask is None else mask + padding

@@ -36,7 +36,7 @@ def _lengths(value: Any, n: int, name: str) -> np.ndarray[Any, Any]:
 
 def _padded(targets: Tensor, lengths: np.ndarray[Any, Any], blank: int) -> np.ndarray[Any, Any]:
     """Targets as (N, longest), from that layout or one after the other."""
-    given = targets.detach().numpy()
+    given = targets._values()
     longest = int(lengths.max(initial=0))
     if given.ndim == 1:
         if given.size != lengths.sum():

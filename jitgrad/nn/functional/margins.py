@@ -81,7 +81,7 @@ def multi_margin_loss(
     losses = missing if p == 1 else missing * missing
     if weight is not None:
         losses = losses * weight[target].reshape(n, 1)
-    losses = losses.masked_fill(arange(c) == places, 0.0).sum(1) / c
+    losses = losses.masked_fill(arange(c, device=x.device) == places, 0.0).sum(1) / c
     return reduced(losses.reshape(target.shape) if input.ndim < 2 else losses, how)
 
 
@@ -120,7 +120,7 @@ def multilabel_margin_loss(
     x, t = input.reshape(-1, c), target.reshape(-1, c)
     listed = (t < 0).cumsum(1) == 0
     places = t.masked_fill(~listed, 0)
-    wanted = zeros(x.shape).scatter_add(1, places, listed.to(dtypes.float32)) > 0
+    wanted = zeros(x.shape, device=x.device).scatter_add(1, places, listed.to(dtypes.float32)) > 0
     missing = relu(1 - x.gather(1, places).unsqueeze(2) + x.unsqueeze(1))
     missing = missing.masked_fill(~listed.unsqueeze(2) | wanted.unsqueeze(1), 0.0)
     losses = missing.sum((1, 2)) / c

@@ -10,6 +10,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.creation import as_tensor, from_numpy, full
 from jitgrad.ops.joining import cat
+from jitgrad.ops.operands import beside
 from jitgrad.tensor import Tensor
 
 
@@ -53,7 +54,9 @@ class PackedSequence(_Packed):
         return self._with(self.data.to(*args, **kwargs))
 
     def _with(self, data: Tensor) -> PackedSequence:
-        return PackedSequence(data, self.batch_sizes, self.sorted_indices, self.unsorted_indices)
+        orders = (self.sorted_indices, self.unsorted_indices)
+        moved = (None if order is None else order.to(data.device) for order in orders)
+        return PackedSequence(data, self.batch_sizes, *moved)
 
     def double(self) -> PackedSequence:
         """In float64."""
@@ -101,15 +104,15 @@ class PackedSequence(_Packed):
 
     @property
     def is_cuda(self) -> bool:
-        """False."""
-        return False
+        """Whether the elements are on the GPU."""
+        return self.data.is_cuda
 
 
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation that takes another one back."""
     if permutation is None:
         return None
-    return from_numpy(np.argsort(permutation.numpy(), kind="stable"))
+    return beside(permutation, np.argsort(permutation._values(), kind="stable"))
 
 
 def _places(lengths: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -138,12 +141,12 @@ def pack_padded_sequence(
     RuntimeError
         If a length is not positive or too large, or they are not sorted.
     """
-    sizes = np.asarray(as_tensor(lengths, dtype=dtypes.int64).numpy())
+    sizes = np.asarray(as_tensor(lengths, dtype=dtypes.int64)._values())
     order = None
     if not enforce_sorted:
         order = np.argsort(-sizes, kind="stable")
         sizes = sizes[order]
-        input = input.index_select(0 if batch_first else 1, from_numpy(order))
+        input = input.index_select(0 if batch_first else 1, beside(input, order))
     x = input.transpose(0, 1) if batch_first else input
     if sizes.ndim != 1 or len(sizes) != x.shape[1]:
         raise RuntimeError(
@@ -170,9 +173,9 @@ def pack_padded_sequence(
     counts, places = _places(sizes)
     flat = x[: int(sizes[0])].reshape(-1, *x.shape[2:])
     return PackedSequence(
-        flat.index_select(0, from_numpy(places)),
+        flat.index_select(0, beside(flat, places)),
         from_numpy(counts),
-        None if order is None else from_numpy(order),
+        None if order is None else beside(flat, order),
     )
 
 
@@ -189,7 +192,7 @@ def pad_packed_sequence(
     ValueError
         If ``total_length`` is less than the longest.
     """
-    counts = sequence.batch_sizes.numpy()
+    counts = sequence.batch_sizes._values()
     longest, batch = len(counts), int(counts[0])
     if total_length is not None:
         if total_length < longest:
@@ -202,14 +205,14 @@ def pad_packed_sequence(
     _, places = _places(lengths)
     data = sequence.data
     rest = tuple(data.shape[1:])
-    padding = full((longest * batch, *rest), padding_value, dtype=data.dtype)
-    padded = padding.index_copy(0, from_numpy(places), data).reshape(longest, batch, *rest)
+    padding = full((longest * batch, *rest), padding_value, dtype=data.dtype, device=data.device)
+    padded = padding.index_copy(0, beside(data, places), data).reshape(longest, batch, *rest)
     found = from_numpy(lengths)
     if batch_first:
         padded = padded.transpose(0, 1)
     if sequence.unsorted_indices is not None:
         padded = padded.index_select(0 if batch_first else 1, sequence.unsorted_indices)
-        found = found.index_select(0, sequence.unsorted_indices)
+        found = found.index_select(0, sequence.unsorted_indices.cpu())
     return padded, found
 
 
