@@ -15,7 +15,7 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, cuda, custom, func, linalg, methods, nn, optim, random, utils
+from jitgrad import autograd, calling, cuda, custom, func, linalg, methods, nn, optim, random, utils
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats
 from jitgrad.arena.threads import get_num_threads, set_num_threads
 from jitgrad.autograd import (
@@ -121,4 +121,6 @@ _me = _sys.modules[__name__]
 for _name, _function in methods.public().items():
     if not hasattr(_me, _name):
         setattr(_me, _name, _function)
+for _name in calling.CREATING:
+    setattr(_me, _name, calling.widened(getattr(_me, _name), calling.OUT.get(_name, "")))
 del _me, _name, _function, _math, _sys

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import creation, random
+from jitgrad.calling import OUT, widened
 from jitgrad.ops import (
     accumulating,
     activations,
@@ -103,6 +104,11 @@ def _reflected_matmul(self: Tensor, other: Any) -> Any:
     return products.matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` under the method's name of its argument."""
+    return views.split(self, split_size, dim)
+
+
 def attach() -> None:
     """Give Tensor its methods and operators."""
     for module, names in _METHODS.items():
@@ -111,10 +117,12 @@ def attach() -> None:
             if module is elementwise:
                 source = elementwise.FUNCTIONS | elementwise.METHODS
             if name in source:
-                setattr(Tensor, name, source[name])
+                found = source[name]
+                setattr(Tensor, name, found if module is elementwise else widened(found))
     extra = {
         "__matmul__": _matmul,
         "__rmatmul__": _reflected_matmul,
+        "split": _split,
         "unfold": arranging.window,
         "where": lambda self, condition, other: arithmetic.where(condition, self, other),
     }
@@ -157,6 +165,8 @@ def public() -> dict[str, Any]:
         for module, names in table.items():
             if module in (elementwise, creation, random):
                 continue
-            found |= {n: vars(module)[n] for n in names if n in vars(module)}
+            found |= {
+                n: widened(vars(module)[n], OUT.get(n, "")) for n in names if n in vars(module)
+            }
     methods_only = {"repeat", "expand"} | {n for n in found if n.endswith("_")}
     return {n: f for n, f in found.items() if n not in methods_only}

@@ -109,17 +109,12 @@ class Tensor:
     def size(self, dim: int | None = None) -> Any:
         """Its sizes, or the size of one dim."""
         sizes = entry.shape(self)
-        if dim is None:
-            return Size(sizes)
-        n = max(len(sizes), 1)
-        if not -n <= dim < n or not sizes:
-            raise errors.dim_out_of_range(dim, n)
-        return sizes[dim]
+        return Size(sizes) if dim is None else _of_dim(sizes, dim)
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours, in elements: of each dim, or of one."""
         strides = entry.stride(self)
-        return strides if dim is None else strides[dim]
+        return strides if dim is None else _of_dim(strides, dim)
 
     @property
     def ndim(self) -> int:
@@ -554,6 +549,11 @@ class Tensor:
         return self.flip(0) if self.ndim else self
 
     def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, (Tensor, int, float, complex, np.generic)):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"
+                f" {type(value)}."
+            )
         return bool((self == value).any())
 
     def __hash__(self) -> int:
@@ -700,10 +700,19 @@ class Tensor:
         """The transpose of a matrix (numbers here are real)."""
         return views.matrix_t(self)
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
         """The same memory in another shape, or with its bits as another dtype's (without history)."""
         if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-            return views.bits_as(self, shape[0])
+            dtype = shape[0]
+        if dtype is not None:
+            return views.bits_as(self, dtype)
+        if size is not None:
+            shape = (size,)
+        elif not shape:
+            raise TypeError(
+                "view() received an invalid combination of arguments - got (), but expected one of:\n"
+                " * (torch.dtype dtype)\n * (tuple of ints size)\n"
+            )
         return views.view(self, *shape)
 
     def view_as(self, other: Tensor) -> Tensor:
@@ -723,6 +732,16 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         indexing.setitem(self, index, value)
+
+
+def _of_dim(numbers: tuple[int, ...], dim: int) -> int:
+    """The size or stride of a dim."""
+    n = len(numbers)
+    if not n:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    if not -n <= dim < n:
+        raise errors.dim_out_of_range(dim, n)
+    return numbers[dim]
 
 
 def _item(x: Tensor) -> Any:

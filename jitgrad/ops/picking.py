@@ -56,7 +56,7 @@ def _along(x: tuple[int, ...], d: int, n: int) -> tuple[int, ...]:
     return prod(x[:d]), x[d] if x else 1, n, prod(x[d + 1 :]), 0
 
 
-def index_select(input: Tensor, dim: int, index: Tensor, *, out: None = None) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The positions of a dim that ``index`` names, in its order.
 
     Parameters
@@ -147,7 +147,7 @@ def _blocks_at(
 
 
 def index_add(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1, out: None = None
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
 ) -> Tensor:
     """A copy of ``input`` with ``alpha`` times the blocks of ``source`` added along a dim.
 
@@ -312,7 +312,7 @@ def embedding(
 
 
 # ---------------------------------------------------------------- masks
-def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where a bool mask is True (both broadcast), as a vector in row-major order.
 
     Raises
@@ -337,7 +337,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
     return record.explicit(MASKED_SELECT, (source, positions), (n,), (1, prod(common), n, 1, 0))
 
 
-def nonzero(input: Tensor, *, as_tuple: bool = False, out: None = None) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where elements are not zero: an (n, dims) int64 matrix, or a tuple of a vector for each dim.
 
     Examples

@@ -236,16 +236,16 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if nb == 2:
         # A batch times one matrix is one product with more rows.
         rows = input.reshape(-1, a[-1]) if input.numel() else input.reshape(prod(a[:-1]), a[-1])
-        return mm(rows, other).reshape(*a[:-1], b[-1])
+        return mm(rows, other).reshape([*a[:-1], b[-1]])
     batch = broadcast_shapes(a[:-2], b[:-2])
     if a[-1] != b[-2]:
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: [{prod(batch)}, {a[-1]}]"
             f" but got: [{prod(batch)}, {b[-2]}]."
         )
-    left = input.expand(*batch, *a[-2:]).reshape(prod(batch), *a[-2:])
-    right = other.expand(*batch, *b[-2:]).reshape(prod(batch), *b[-2:])
-    return bmm(left, right).reshape(*batch, a[-2], b[-1])
+    left = input.expand([*batch, *a[-2:]]).reshape(prod(batch), *a[-2:])
+    right = other.expand([*batch, *b[-2:]]).reshape(prod(batch), *b[-2:])
+    return bmm(left, right).reshape([*batch, a[-2], b[-1]])
 
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:

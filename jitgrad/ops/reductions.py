@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
@@ -131,13 +131,6 @@ TAKE_EXTREME = {
 }
 
 
-class ValuesAndIndices(NamedTuple):
-    """What an op returns that finds elements along a dim: the values and their positions."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def _floating(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
@@ -228,7 +221,7 @@ def _extreme(
     d = wrap_dim(dim, input.ndim)
     if input.ndim == 0:
         indices = record.lanes(where, input)
-        return ValuesAndIndices(record.lanes(whole, input), indices)
+        return return_types.extremes(name, record.lanes(whole, input), indices)
     if input.shape[d] == 0:
         raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
     indices = record.lanes(where, input.detach(), d, True)
@@ -237,7 +230,7 @@ def _extreme(
         values, indices = values.squeeze(d), indices.squeeze(d)
         # Not the user's op: the node is that of the maximum.
         entry.flag(values, col.F_IMPLICIT, 1)
-    return ValuesAndIndices(values, indices)
+    return return_types.extremes(name, values, indices)
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -421,17 +414,17 @@ def _prod_recipe(step: Step, g: Tensor) -> Gradients:
     x = step.saved(0)
     dims = lane_dims(step)
     kept = [d for d in range(x.ndim) if d not in dims]
-    lanes_last = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
+    lanes_last = x.permute([*kept, *dims]).reshape([*(x.shape[d] for d in kept), -1])
     # The product of the others, which also where something is 0 is right and can be differentiated.
     n = lanes_last.shape[-1]
     from jitgrad.creation import eye
 
-    others = lanes_last.unsqueeze(-2).expand(*lanes_last.shape[:-1], n, n)
+    others = lanes_last.unsqueeze(-2).expand([*lanes_last.shape[:-1], n, n])
     others = others.masked_fill(eye(n, dtype=dtypes.bool), 1.0)
     slope = record.lanes(PROD, others, -1)
     order = [*kept, *dims]
     slope = slope.reshape([x.shape[d] for d in order])
-    return (along(step, g) * slope.permute(*(order.index(d) for d in range(x.ndim))),)
+    return (along(step, g) * slope.permute([order.index(d) for d in range(x.ndim)]),)
 
 
 @recipe(AMAX, AMIN, MAX, MIN)

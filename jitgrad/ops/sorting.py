@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.arena.engine import entry
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
@@ -18,7 +18,6 @@ from jitgrad.ops.names import name as naming
 from jitgrad.ops.operands import index_op
 from jitgrad.ops.picking import index_recipe, masked_select
 from jitgrad.ops.recipe import recipe
-from jitgrad.ops.reductions import ValuesAndIndices
 from jitgrad.ops.table import Op
 from jitgrad.ops.views import wrap_dim
 
@@ -68,7 +67,9 @@ def flat_positions(whole: tuple[int, ...], where: Array, d: int) -> Array:
     return positions.astype(np.int64, copy=False)
 
 
-def read(op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True) -> ValuesAndIndices:
+def read(
+    op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True
+) -> return_types.Extremes:
     """The elements at positions ``where`` along dim ``d``, of which one is kept or left out."""
     positions = flat_positions(entry.shape(input) or (1,), where, d)
     shape = where.shape if keepdim else where.shape[:d] + where.shape[d + 1 :]
@@ -77,7 +78,9 @@ def read(op: Op, input: Tensor, where: Array, d: int, keepdim: bool = True) -> V
     index = tensor_of(positions.reshape(shape))
     whole, n = input.numel(), positions.size
     values = record.explicit(op, (input, index), shape, (1, whole, n, 1, 0))
-    return ValuesAndIndices(values, tensor_of(where.reshape(shape).astype(np.int64, copy=False)))
+    return return_types.extremes(
+        op.name, values, tensor_of(where.reshape(shape).astype(np.int64, copy=False))
+    )
 
 
 def _order(a: Array, d: int, descending: bool = False) -> Array:
@@ -90,7 +93,7 @@ def _order(a: Array, d: int, descending: bool = False) -> Array:
 
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
-) -> ValuesAndIndices:
+) -> return_types.Extremes:
     """The elements in order along a dim, and where they stood.
 
     Parameters
@@ -106,7 +109,7 @@ def sort(
 
     Returns
     -------
-    ValuesAndIndices
+    (values, indices)
         ``values`` and ``indices`` (int64), both of the shape of ``input``.
 
     Raises
@@ -143,7 +146,7 @@ def _no_bool(name: str, input: Tensor) -> None:
 
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> ValuesAndIndices:
+) -> return_types.Extremes:
     """The ``k`` largest (or smallest) elements along a dim in order, and where they stand.
 
     Raises
@@ -182,7 +185,7 @@ def _need_size(name: str, a: Array, d: int) -> None:
         raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> return_types.Extremes:
     """The ``k``-th smallest element (1 is the smallest) along a dim, and where it stands.
 
     Raises
@@ -273,7 +276,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return _median("nanmedian", NANMEDIAN, input, dim, keepdim, True)
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.Extremes:
     """The most frequent element along a dim (of several the smallest), and where it last stands.
 
     Raises
@@ -294,7 +297,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndice
     return read(MODE, input, np.take_along_axis(order, best, d), d, keepdim)
 
 
-def _running(op: Op, extreme: Any, input: Tensor, dim: int) -> ValuesAndIndices:
+def _running(op: Op, extreme: Any, input: Tensor, dim: int) -> return_types.Extremes:
     d = wrap_dim(dim, input.ndim)
     a = elements(input)
     if not a.size:
@@ -305,7 +308,7 @@ def _running(op: Op, extreme: Any, input: Tensor, dim: int) -> ValuesAndIndices:
     return read(op, input, np.maximum.accumulate(np.where(hit, place, 0), axis=d), d)
 
 
-def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
+def cummax(input: Tensor, dim: int) -> return_types.Extremes:
     """The largest element so far along a dim, and where it stands (the last of equal ones).
 
     Examples
@@ -317,6 +320,6 @@ def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
     return _running(CUMMAX, np.maximum, input, dim)
 
 
-def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
+def cummin(input: Tensor, dim: int) -> return_types.Extremes:
     """The smallest element so far along a dim, and where it stands (the last of equal ones)."""
     return _running(CUMMIN, np.minimum, input, dim)

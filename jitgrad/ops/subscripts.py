@@ -353,7 +353,7 @@ def _combined(
             attributes += [prod(shape[each.dim : end]), prod(shape[end:last])]
     rest = tuple(shape[e] for e in sorted(others))
     if rest:
-        inputs = [index.reshape(*entry.shape(index), *(1 for _ in rest)) for index in inputs]
+        inputs = [index.reshape([*entry.shape(index), *(1 for _ in rest)]) for index in inputs]
     for k, e in enumerate(sorted(others)):
         inputs.append(_tensor(np.arange(shape[e]).reshape(-1, *(1 for _ in rest[k + 1 :]))))
         attributes += [shape[e], prod(shape[e + 1 : last])]
