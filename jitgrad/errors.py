@@ -123,7 +123,7 @@ def _version(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
         "one of the variables needed for gradient computation has been modified by an inplace"
         f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{made} is at version {b};"
         f" expected version {c} instead. Hint: enable anomaly detection to find the operation that"
-        " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+        " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
 
 

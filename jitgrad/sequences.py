@@ -115,10 +115,6 @@ def _fits(value: Any, dtype: DType) -> bool:
     return (info.min or -info.max) <= int(value) <= info.max
 
 
-#: What C++ calls the types, in the error of a number that does not fit.
-_C_NAMES = {dtypes.float32: "float", dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16"}
-
-
 def check_fill(value: Any, dtype: DType) -> None:
     """Raise RuntimeError if a number that is to fill a tensor does not fit its dtype."""
     value = value.item() if hasattr(value, "item") else value
@@ -129,5 +125,5 @@ def check_fill(value: Any, dtype: DType) -> None:
     else:
         fits = _fits(value, dtype)
     if not fits:
-        name = _C_NAMES.get(dtype, dtype.name + "_t")
+        name = dtype.c_name if dtype.is_floating_point else f"{dtype.name}_t"
         raise RuntimeError(f"value cannot be converted to type {name} without overflow")

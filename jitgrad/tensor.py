@@ -226,13 +226,13 @@ class Tensor:
                 "only Tensors of floating point and complex dtype can require gradients"
             )
         if not self.is_leaf:
+            text = "you can only change requires_grad flags of leaf variables."
             if not value:
-                raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use a"
-                    " computed variable in a subgraph that doesn't require differentiation use"
-                    " var_no_grad = var.detach()."
+                text += (
+                    " If you want to use a computed variable in a subgraph that doesn't require"
+                    " differentiation use var_no_grad = var.detach()."
                 )
-            return
+            raise RuntimeError(text)
         if value and self.is_inference() and not engine.inference_mode():
             raise RuntimeError(
                 "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
@@ -308,7 +308,9 @@ class Tensor:
                     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its"
                     " .grad attribute won't be populated during autograd.backward(). If you indeed"
                     " want the .grad field to be populated for a non-leaf Tensor, use .retain_grad()"
-                    " on the non-leaf Tensor.",
+                    " on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure"
+                    " you access the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531"
+                    " for more information.",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -328,7 +330,8 @@ class Tensor:
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
             raise RuntimeError(
-                f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
+                f"attempting to assign a gradient with dtype '{value.dtype.c_name}' to a tensor with"
+                f" grad_dtype '{self.dtype.letter}'. The gradient must match the tensor's dtype."
             )
         if value.is_cuda != self.is_cuda:
             raise RuntimeError(
@@ -336,8 +339,9 @@ class Tensor:
             )
         if value.shape != self.shape:
             raise RuntimeError(
-                f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
-                f" {errors.sizes(self.shape)}"
+                f"attempting to assign a gradient of size '{errors.sizes(value.shape)}' to a tensor of"
+                f" size '{errors.sizes(self.shape)}'. Please ensure that the gradient and the tensor are"
+                " the same size"
             )
         entry.set_grad(self, value)
 
@@ -405,7 +409,13 @@ class Tensor:
     def detach_(self) -> Tensor:
         """Forget its history, in place; not for views (RuntimeError)."""
         if self._is_view():
-            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using"
+                " DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True,"
+                " gradients are views of DDP buckets, and hence detach_() cannot be called on these"
+                " gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
+                " torch/optim/optimizer.py as the solution."
+            )
         return call(entry.forget, self)
 
     @property
@@ -415,12 +425,15 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if value.shape == self.shape and value.dtype is self.dtype:
             call(entry.set_data, self, value)
             return
         if self.requires_grad and not value.dtype.is_floating_point:
             raise RuntimeError(
-                "data set to a tensor that requires gradients must be floating point"
+                "data set to a tensor that requires gradients must be floating point or"
+                " complex dtype"
             )
         if not self.is_leaf or entry.grad(self) is not None:
             raise RuntimeError(
@@ -592,7 +605,7 @@ class Tensor:
             )
         made = _rebuild(
             type(self),
-            self.detach().cpu()._memory().copy(),
+            self.detach().cpu()._memory().copy("K"),
             self.requires_grad,
             self.dtype,
             str(self.device),
@@ -605,14 +618,14 @@ class Tensor:
             setattr(made, name, copy.deepcopy(value, memo))
         return made
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
                 " pickle x.detach() instead"
             )
-        parts = (type(self), self.detach().cpu()._memory().copy(), self.requires_grad)
-        return _rebuild, (*parts, self.dtype, str(self.device))
+        parts = (type(self), self.detach().cpu()._memory().copy("K"), self.requires_grad)
+        return _rebuild, (*parts, self.dtype, str(self.device)), self.__dict__ or None
 
     def clone(self) -> Tensor:
         """A copy; gradients flow through it to the original."""

@@ -6,6 +6,8 @@ for `engine.run_backward` to call; everything here runs without recording.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
@@ -20,6 +22,48 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 Gradients = tuple["Tensor | None", ...]
+
+
+class _Running(threading.local):
+    """What is to be called at the end of the pass that this thread is running."""
+
+    callbacks: list[Callable[[], None]] | None = None
+
+
+_running = _Running()
+
+
+def begin() -> list[Callable[[], None]] | None:
+    """A pass begins; returns what `end` needs to go back to the pass around it."""
+    outer, _running.callbacks = _running.callbacks, []
+    return outer
+
+
+def at_end(callback: Callable[[], None]) -> None:
+    """Have ``callback`` called when the pass that is running has come to its end.
+
+    Raises
+    ------
+    RuntimeError
+        If there is none.
+    """
+    if _running.callbacks is None:
+        raise RuntimeError(
+            "Final callbacks can only be installed during backward pass, that is, from a hook or the"
+            " backward of a custom function"
+        )
+    _running.callbacks.append(callback)
+
+
+def finish() -> None:
+    """Call what waits for the end of the pass, also what is added meanwhile."""
+    for callback in _running.callbacks or ():
+        callback()
+
+
+def end(outer: list[Callable[[], None]] | None) -> None:
+    """Go back to the pass around this one, if any."""
+    _running.callbacks = outer
 
 
 def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, ...]:
@@ -101,7 +145,9 @@ def after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
     if held.accumulated:
         leaf = entry.node_tensor(node)
         for hook in list(held.accumulated.values()):
-            hook(leaf)
+            found = hook(leaf)
+            if found is not None:
+                raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
 
 
 def _set_aside(
@@ -135,8 +181,8 @@ def replaced(hook: Any, gradient: Tensor, found: Any) -> Tensor:
         )
     if found.dtype is not gradient.dtype:
         raise RuntimeError(
-            f"hook {_hook_name(hook)} has changed the type of value (was {gradient.dtype} got"
-            f" {found.dtype})"
+            f"hook {_hook_name(hook)} has changed the type of value (was {gradient.type()} got"
+            f" {found.type()})"
         )
     return found
 

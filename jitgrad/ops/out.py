@@ -13,20 +13,6 @@ from jitgrad.ops.operands import copy_into, is_tensor
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
-#: What C++ calls the element types, in PyTorch's messages about ``out``.
-_C_NAMES = {
-    "bool": "bool",
-    "uint8": "unsigned char",
-    "int8": "signed char",
-    "int16": "short int",
-    "int32": "int",
-    "int64": "long int",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "float32": "float",
-    "float64": "double",
-}
-
 
 def write_out(name: str, out: Any, result: Any, exact: bool) -> Any:
     """The result (or results) of the function ``name`` in ``out``, which is returned.
@@ -66,8 +52,8 @@ def _check_dtype(out: Tensor, result: Tensor, exact: bool) -> None:
         return
     if exact:
         raise RuntimeError(
-            f"Expected out tensor to have dtype {_C_NAMES[result.dtype.name]}, but got"
-            f" {_C_NAMES[out.dtype.name]} instead"
+            f"Expected out tensor to have dtype {result.dtype.c_name}, but got"
+            f" {out.dtype.c_name} instead"
         )
     if not dtypes.can_cast(result.dtype, out.dtype):
         raise RuntimeError(
