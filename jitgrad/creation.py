@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import index
@@ -14,6 +15,8 @@ import numpy as np
 from jitgrad import dtypes, errors
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, header
+from jitgrad.devices import device as Device  # noqa: N812
+from jitgrad.devices import usable
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops.operands import copy_into
 from jitgrad.ops.reductions import default_dtype
@@ -81,6 +84,24 @@ def _finish(made: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
 _default_device: list[Any] = [None]
 
 
+def set_default_device(device: Any) -> None:
+    """Make tensors on a device from now on (None: on the CPU).
+
+    Raises
+    ------
+    RuntimeError, AssertionError
+        If there is no such device.
+    """
+    if device is not None:
+        usable(device)
+    _default_device[0] = device
+
+
+def get_default_device() -> Device:
+    """Where tensors are made."""
+    return usable(_default_device[0] or "cpu")
+
+
 @contextmanager
 def on_device(device: Any) -> Iterator[None]:
     """Make tensors on a device for the length of a block."""
@@ -101,8 +122,6 @@ def placed(made: Tensor, device: Any) -> Tensor:
     device = _default_device[0] if device is None else device
     if device is None:
         return made
-    from jitgrad.devices import usable
-
     return made if usable(device).type == made.device.type else made.to(device)
 
 
@@ -276,6 +295,27 @@ def linspace(
     )
 
 
+def inclusive_range(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    **more: Any,
+) -> Tensor:
+    """`arange` with the end included; deprecated in PyTorch."""
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is"
+        " inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in"
+        " [start, end).",
+        UserWarning,
+        stacklevel=2,
+    )
+    first, last = (0, start) if end is None else (start, end)
+    count = math.floor((last - first) / step) + 1
+    return arange(first, first + count * step, step, dtype=dtype or default_dtype(), **more)
+
+
 def logspace(
     start: float,
     end: float,
@@ -302,7 +342,12 @@ def _like(input: Tensor, dtype: DType | None, device: Any) -> tuple[tuple[int, .
 
 
 def empty_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """An uninitialised tensor of the shape and dtype of another."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -310,7 +355,12 @@ def empty_like(
 
 
 def zeros_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """Zeros in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -318,7 +368,12 @@ def zeros_like(
 
 
 def ones_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """Ones in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -332,6 +387,7 @@ def full_like(
     dtype: DType | None = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """One value in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -395,6 +451,13 @@ def tensor(
     >>> jitgrad.tensor([[1, 2], [3, 4]]).dtype
     jitgrad.int64
     """
+    if isinstance(data, _class()):
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or"
+            " sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
+        )
     return _finish(_copy(data, dtype), requires_grad, device)
 
 

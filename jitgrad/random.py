@@ -187,13 +187,17 @@ def randperm(
     return made.requires_grad_() if requires_grad else made
 
 
-def rand_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: DType | None = None, memory_format: Any = None, **kwargs: Any
+) -> Tensor:
     """`rand` in the shape and dtype of another tensor."""
     kwargs.setdefault("device", input.device)
     return rand(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
 
 
-def randn_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: DType | None = None, memory_format: Any = None, **kwargs: Any
+) -> Tensor:
     """`randn` in the shape and dtype of another tensor."""
     kwargs.setdefault("device", input.device)
     return randn(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
@@ -228,6 +232,20 @@ def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     return (rand(tuple(input.shape), generator=generator, dtype=input.dtype) < input.detach()).to(
         input.dtype
     )
+
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of events whose expected numbers ``input`` gives.
+
+    Raises
+    ------
+    RuntimeError
+        If one is negative.
+    """
+    rates = input.detach().double()._array()
+    if (rates < 0).any():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    return creation.tensor(_source(generator).poisson(rates), dtype=input.dtype)
 
 
 def multinomial(

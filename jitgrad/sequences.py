@@ -40,6 +40,8 @@ def as_array(data: Any) -> Array:
     except (ValueError, OverflowError):
         raise _fault(data) from None
     of_arrays = isinstance(data, (np.ndarray, np.generic))
+    if any(step < 0 for step in array.strides):
+        raise negative_strides()
     if array.dtype.kind in "buif" and (of_arrays or array.dtype != np.uint64):
         return array
     if of_arrays:
@@ -48,6 +50,15 @@ def as_array(data: Any) -> Array:
             f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {names}."
         )
     raise _fault(data)
+
+
+def negative_strides() -> ValueError:
+    """The error for an array that runs backwards."""
+    return ValueError(
+        "At least one stride in the given numpy array is negative, and tensors with negative strides are"
+        " not currently supported. (You can probably work around this by making a copy of your array "
+        " with array.copy().) "
+    )
 
 
 def _fault(data: Any) -> Exception:

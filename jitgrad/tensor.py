@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes, errors, printing
+from jitgrad import dtypes, errors, layouts, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import call, entry
@@ -95,7 +95,10 @@ class Tensor:
         if not args:
             made = creation.empty(0)
         elif len(args) == 1 and not isinstance(args[0], int):
-            made = creation.tensor(args[0], dtype=creation.get_default_dtype())
+            if isinstance(args[0], (float, bool, complex)):
+                raise TypeError(f"new(): data must be a sequence (got {type(args[0]).__name__})")
+            given = args[0].detach() if isinstance(args[0], Tensor) else args[0]
+            made = creation.as_tensor(given, dtype=creation.get_default_dtype())
         else:
             made = creation.empty(*args)
         return made
@@ -178,8 +181,10 @@ class Tensor:
             return memory.real_address(entry.address(self))
         return entry.address(self) if self.numel() else 0
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie row by row without gaps."""
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie row by row, or in a named order, without gaps."""
+        if memory_format in layouts.DIMS:
+            return layouts.is_in(self, memory_format)
         return bool(entry.word(self, col.FLAGS) & col.F_CONTIGUOUS)
 
     def is_floating_point(self) -> bool:
@@ -627,12 +632,16 @@ class Tensor:
         parts = (type(self), self.detach().cpu()._memory().copy("K"), self.requires_grad)
         return _rebuild, (*parts, self.dtype, str(self.device)), self.__dict__ or None
 
-    def clone(self) -> Tensor:
+    def clone(self, *, memory_format: Any = None) -> Tensor:
         """A copy; gradients flow through it to the original."""
+        if memory_format in layouts.DIMS:
+            return layouts.copy_in_order(self, memory_format)
         return record.pointwise(arithmetic.CLONE, self)
 
-    def contiguous(self) -> Tensor:
-        """Itself if its elements lie row by row, else a copy in which they do."""
+    def contiguous(self, memory_format: Any = None) -> Tensor:
+        """Itself if its elements lie row by row, or in a named order, else a copy in which they do."""
+        if memory_format in layouts.DIMS:
+            return layouts.in_order(self, memory_format)
         return self if self.is_contiguous() else self.clone()
 
     # ------------------------------------------------------------ dtypes
@@ -651,6 +660,9 @@ class Tensor:
         if "device" in kwargs:
             place = kwargs.pop("device")
         kwargs.pop("non_blocking", None)
+        order = kwargs.pop("memory_format", None)
+        if order in layouts.DIMS:
+            return self.to(*args, copy=copy, **kwargs, dtype=dtype).contiguous(order)
         if kwargs:
             raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
         for arg in args:
@@ -676,7 +688,11 @@ class Tensor:
         """In a dtype; without an argument the name of its own, as PyTorch writes it."""
         if dtype is None:
             return f"torch.{self.dtype.letter}Tensor"
-        return self.to(dtype)
+        from jitgrad import typed
+
+        if isinstance(dtype, str):
+            return self.to(typed.dtype_of(dtype))
+        return self.to(getattr(dtype, "dtype", dtype))
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of ``other``."""
@@ -701,6 +717,15 @@ class Tensor:
     @property
     def T(self) -> Tensor:  # noqa: N802
         """All dims reversed (a view)."""
+        if self.ndim > 2 or self.ndim == 1:
+            warnings.warn(
+                "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated"
+                " and it will throw an error in a future release. Consider `x.mT` to transpose batches of"
+                " matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of"
+                " a tensor.",
+                UserWarning,
+                stacklevel=2,
+            )
         return views.adjoint_t(self)
 
     @property
@@ -711,6 +736,11 @@ class Tensor:
     @property
     def H(self) -> Tensor:  # noqa: N802
         """The transpose of a matrix (numbers here are real)."""
+        if self.ndim not in (0, 2):
+            raise RuntimeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
+                + " For batches of matrices, consider using tensor.mH" * (self.ndim > 2)
+            )
         return views.matrix_t(self)
 
     def view(self, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
@@ -802,6 +832,8 @@ for _dtype, _names in {
     _convert.__doc__ = f"In {_dtype.name}; itself if it is that already."
     setattr(Tensor, _names, _convert)
 
+# Where users find it.
+Tensor.__module__ = "jitgrad"
 # The slot that holds the row is hidden: nobody but the arena can set it.
 engine.bind(Tensor, Tensor.__dict__["_row"])
 delattr(Tensor, "_row")

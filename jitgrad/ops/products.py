@@ -11,6 +11,7 @@ from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, sum_to
 from jitgrad.ops.table import KERNEL, Op, register
+from jitgrad.size import Size
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -248,7 +249,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return bmm(left, right).reshape([*batch, a[-2], b[-1]])
 
 
-def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+def broadcast_shapes(*shapes: Sequence[int]) -> Size:
     """The shape that tensors of these shapes broadcast to.
 
     Raises
@@ -268,7 +269,7 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
                     f" non-singleton dimension {d}"
                 )
         result = [m if n == 1 else n for n, m in zip(left, right, strict=True)]
-    return tuple(result)
+    return Size(result)
 
 
 # ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
