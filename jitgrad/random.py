@@ -7,6 +7,7 @@ other numbers than PyTorch's.
 from __future__ import annotations
 
 import secrets
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,22 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+class _Mapping(threading.local):
+    """How the vmap that this thread is in treats random numbers; None outside."""
+
+    randomness: str | None = None
+
+
+#: Set by `jitgrad.func.vmap`.
+mapping = _Mapping()
+
+
 def _source(generator: Generator | None) -> np.random.Generator:
+    if mapping.randomness == "error":
+        raise RuntimeError(
+            "vmap: called random operation while in randomness error mode. Please either use the 'same' or"
+            " 'different' randomness flags on vmap or perform the randomness operation out of vmap"
+        )
     return (generator or default_generator).numpy
 
 

@@ -403,7 +403,7 @@ def run_backward(
     before = set_grad_mode(False)
     stash: dict[int, list[Any]] = {}
     context, gradients = 0, ()
-    outer = stops.begin()
+    outer = stops.begin(not mode & CHOSEN)
     try:
         while True:
             code = fault[0]

@@ -98,7 +98,7 @@ class Pass:
         """Run it; returns the gradients that were asked for, in mode COLLECT."""
         before = engine.grad_mode()
         engine.set_grad_mode(self._recorded)
-        outer = stops.begin()
+        outer = stops.begin(self._all)
         try:
             for seq in sorted(self._reached, reverse=True):
                 at = self._reached.pop(seq)

@@ -28,15 +28,23 @@ class _Running(threading.local):
     """What is to be called at the end of the pass that this thread is running."""
 
     callbacks: list[Callable[[], None]] | None = None
+    #: Whether its gradients go to the leaves only: it is neither `grad` nor has chosen inputs.
+    to_leaves = True
 
 
 _running = _Running()
 
 
-def begin() -> list[Callable[[], None]] | None:
+def begin(to_leaves: bool) -> Any:
     """A pass begins; returns what `end` needs to go back to the pass around it."""
-    outer, _running.callbacks = _running.callbacks, []
+    outer = _running.callbacks, _running.to_leaves
+    _running.callbacks, _running.to_leaves = [], to_leaves
     return outer
+
+
+def goes_to_leaves() -> bool:
+    """Whether the pass that is running adds to the ``.grad`` of all leaves."""
+    return _running.to_leaves
 
 
 def at_end(callback: Callable[[], None]) -> None:
@@ -61,9 +69,9 @@ def finish() -> None:
         callback()
 
 
-def end(outer: list[Callable[[], None]] | None) -> None:
+def end(outer: Any) -> None:
     """Go back to the pass around this one, if any."""
-    _running.callbacks = outer
+    _running.callbacks, _running.to_leaves = outer
 
 
 def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, ...]:
@@ -208,9 +216,7 @@ def fitted(node: Any, gradients: Gradients) -> list[Tensor | None]:
             found.append(None)
             continue
         if not isinstance(gradient, Tensor):
-            raise TypeError(
-                f"expected Variable or None (got {type(gradient).__name__}) as gradient {i}"
-            )
+            raise RuntimeError(f"expected Variable or None (got {type(gradient).__name__})")
         found.append(_fitted(gradient, below, i))
     return found
 

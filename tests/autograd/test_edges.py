@@ -115,3 +115,67 @@ def test_errors(call: Any, torch: Any) -> None:
     with pytest.raises(type(theirs.value)) as mine:
         call(jitgrad, _x(jitgrad))
     assert str(mine.value) == str(theirs.value)
+
+
+def _function(t: Any, **methods: Any) -> Any:
+    made = {name: staticmethod(f) for name, f in methods.items()}
+    return type("F", (t.autograd.Function,), made)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t, x: (
+            _function(t, forward=lambda c, v: v * 2, vjp=lambda c, g: g * 7)
+            .apply(x)
+            .sum()
+            .backward()
+        ),
+        lambda t, x: (
+            _function(t, forward=lambda c, v: v * 2, vjp=lambda c, g: g, backward=lambda c, g: g)
+            .apply(x)
+            .sum()
+            .backward()
+        ),
+        lambda t, x: (
+            _function(t, forward=lambda c, v: v * 2, backward=lambda c, g: "a")
+            .apply(x)
+            .sum()
+            .backward()
+        ),
+        lambda t, x: (
+            _function(t, forward=lambda c, v, k: v * k, backward=lambda c, g: (g, g))
+            .apply(x, 3)
+            .sum()
+            .backward()
+        ),
+        lambda t, x: (x * 2).requires_grad_(True),
+        lambda t, x: (x * 2).requires_grad_(False),
+    ],
+)
+def test_functions_and_flags(call: Any, torch: Any) -> None:
+    def found(module: Any) -> Any:
+        x = _x(module)
+        try:
+            call(module, x)
+        except Exception as error:
+            return type(error), str(error)
+        return None if x.grad is None else x.grad.tolist()
+
+    assert found(jitgrad) == found(torch)
+
+
+def test_random_numbers_inside_vmap() -> None:
+    x = jitgrad.zeros(3, 2)
+
+    def draw(v: Any) -> Any:
+        return v + jitgrad.rand(2)
+
+    with pytest.raises(RuntimeError, match="randomness error mode"):
+        jitgrad.vmap(draw)(x)
+    same = jitgrad.vmap(draw, randomness="same")(x)
+    assert jitgrad.equal(same[0], same[2])
+    other = jitgrad.vmap(draw, randomness="different")(x)
+    assert not jitgrad.equal(other[0], other[2])
+    with pytest.raises(RuntimeError, match="data-dependent control"):
+        jitgrad.vmap(lambda v: v if v.sum() > 0 else -v)(x)
