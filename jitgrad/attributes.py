@@ -166,6 +166,10 @@ def array_wrap(self: Tensor, array: np.ndarray[Any, Any], *more: Any) -> Tensor:
     return from_numpy(np.asarray(array))
 
 
+def _no_deletion(self: Tensor, index: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
+
+
 METHODS: dict[str, Any] = {
     f.__name__: f
     for f in (
@@ -193,6 +197,7 @@ METHODS: dict[str, Any] = {
     "share_memory_": itself,
     "pin_memory": itself,
     "__nonzero__": is_nonzero,
+    "__delitem__": _no_deletion,
 }
 
 

@@ -13,6 +13,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.arena.engine import Fault
+from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.out import write_out
 
 #: NumPy's names for what PyTorch calls otherwise.
@@ -68,9 +70,11 @@ def _maker(
     added: tuple[str, ...],
     more: bool,
     needs_dim: bool,
+    checked: bool,
 ) -> Any:
     """A function that makes the caller of a function of such a signature."""
-    takes = [*positional, "*rest_" if rest else "*", *keywords, *added, *["**more_"] * more]
+    star = ["*rest_"] if rest else ["*"] * bool(keywords or added)
+    takes = [*positional, *star, *keywords, *added, *["**more_"] * more]
     gives = [*positional, *["*rest_"] * bool(rest), *(f"{k}={k}" for k in keywords)]
     gives += ["**more_"] * more
     plain = " and ".join(f"{a} is None" for a in added)
@@ -80,24 +84,37 @@ def _maker(
     if set(added) & set(VARIADIC.values()):
         plain += " and rest_"
     known = ", ".join(f"{n!r}: {n}" for n in [*positional, *keywords, *added])
+    everything = f"{{{known}{', **more_' * more}}}"
+    lines = [
+        f"if {plain}:" if plain else "if True:",
+        f"    return function({', '.join(gives)})",
+        f"return otherwise({everything}, {'rest_' if rest else '()'})",
+    ]
+    if checked:
+        lines = ["try:", *("    " + line for line in lines)]
+        lines += [
+            "except ERRORS as error:",
+            f"    raise misfit(function, {everything}, error) from None",
+        ]
     source = (
-        "def make(function, otherwise, MISSING):\n"
+        "def make(function, otherwise, misfit, MISSING, ERRORS):\n"
         f"    def called({', '.join(takes)}):\n"
-        f"        if {plain}:\n"
-        f"            return function({', '.join(gives)})\n"
-        f"        return otherwise({{{known}{', **more_' * more}}}, {'rest_' if rest else '()'})\n"
-        "    return called\n"
+        + "".join(f"        {line}\n" for line in lines)
+        + "    return called\n"
     )
     space: dict[str, Any] = {}
     exec(source, space)
     return space["make"]
 
 
-def widened(function: Callable[..., Any], out: str = "") -> Callable[..., Any]:
+def widened(
+    function: Callable[..., Any], out: str = "", checked: bool = False
+) -> Callable[..., Any]:
     """``function`` with other names for its arguments; itself if it needs none.
 
     ``out`` adds an argument of this name: "cast" for a function whose result may be converted to the dtype
-    of ``out``, "exact" for one whose result may not.
+    of ``out``, "exact" for one whose result may not.  ``checked`` turns errors that come from an argument
+    that is no Tensor into PyTorch's.
     """
     inner = inspect.unwrap(function)
     code = inner.__code__
@@ -108,15 +125,18 @@ def widened(function: Callable[..., Any], out: str = "") -> Callable[..., Any]:
     added = [a for a, name in ALIASES.items() if name in (*positional, *keywords)]
     added += [variadic] if variadic else []
     added += ["out"] if out else []
-    if not added:
+    checked = checked and positional[:1] == ("input",)
+    if not added and not checked:
         return function
     more = bool(code.co_flags & inspect.CO_VARKEYWORDS)
     defaults = inner.__defaults__ or ()
     needs_dim = "axis" in added and "dim" in positional[: count - len(defaults)]
-    called = _maker(positional, rest, keywords, tuple(added), more, needs_dim)(
+    called = _maker(positional, rest, keywords, tuple(added), more, needs_dim, checked)(
         function,
         functools.partial(_otherwise, function, positional, variadic, out == "exact"),
+        _misfit,
         MISSING,
+        (AttributeError, TypeError, Fault),
     )
     functools.update_wrapper(called, function)
     called.__module__ = "jitgrad"
@@ -125,6 +145,21 @@ def widened(function: Callable[..., Any], out: str = "") -> Callable[..., Any]:
     called.__defaults__ = defaults
     called.__kwdefaults__ = (inner.__kwdefaults__ or {}) | dict.fromkeys(added)
     return called
+
+
+#: Arguments that are Tensors wherever they are called so.
+_TENSORS = ("input", "other", "mat1", "mat2", "vec", "vec2", "tensor", "index", "batch1", "batch2")
+
+
+def _misfit(function: Callable[..., Any], given: dict[str, Any], error: Exception) -> Exception:
+    """The error of a call in which an argument is no Tensor; any other as it is."""
+    for place, (name, value) in enumerate(given.items(), 1):
+        if name in _TENSORS and not is_tensor(value):
+            return TypeError(
+                f"{function.__name__}(): argument '{name}' (position {place}) must be Tensor,"
+                f" not {type(value).__name__}"
+            )
+    return error
 
 
 def _otherwise(

@@ -187,7 +187,9 @@ def public() -> dict[str, Any]:
             if module in (elementwise, creation, random):
                 continue
             found |= {
-                n: widened(vars(module)[n], OUT.get(n, "")) for n in names if n in vars(module)
+                n: widened(vars(module)[n], OUT.get(n, ""), checked=True)
+                for n in names
+                if n in vars(module)
             }
     found |= attributes.NAMESPACE
     found |= {name: getattr(Tensor, name) for name in _IN_PLACE}

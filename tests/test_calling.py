@@ -143,3 +143,80 @@ def test_return_types(source: str, torch: Any) -> None:
 def test_public_functions_pickle() -> None:
     for function in (jitgrad.sum, jitgrad.cat, jitgrad.mm, jitgrad.zeros):
         assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "T.sum('a')",
+        "T.mean(3)",
+        "T.softmax([1.0], 0)",
+        "T.reshape(3, (1,))",
+        "T.sqrt('a')",
+        "T.exp([1.0])",
+        "T.add(x, 'a')",
+        "T.mm(x, 1)",
+        "T.mm(1, x)",
+        "T.matmul(x, 1)",
+        "T.flatten(3)",
+        "T.topk([1], 1)",
+        "T.gather([1], 0, i)",
+        "T.argmax(3)",
+        "T.clone(3)",
+        "T.isclose(x, 1.0)",
+        "T.allclose(x, 1.0)",
+        "T.equal(x, 1.0)",
+        "T.isclose(x, x.double())",
+        "T.tril(3)",
+        "T.unbind(3)",
+        "T.addmm(1, x, x.T)",
+        "~x",
+        "T.tensor([True]) - T.tensor([True])",
+        "T.tensor([True]) - 1.5",
+        "T.tensor([1, 2]).norm()",
+        "T.rand(2, dtype=T.int64)",
+        "T.randn(2, dtype=T.int64)",
+        "T.bernoulli(T.tensor([1]))",
+        "T.normal(0.0, -1.0, (2,))",
+        "T.empty(2).uniform_(2, 1)",
+        "T.empty(2, dtype=T.int64).normal_()",
+        "x.__delitem__(0)",
+        "T.repeat_interleave(T.tensor([-1]))",
+    ],
+)
+def test_messages_of_wrong_arguments(source: str, torch: Any) -> None:
+    mine, theirs = outcome(jitgrad, source), outcome(torch, source)
+    assert mine.get("error") == theirs.get("error"), mine
+    if "message" in theirs:
+        assert mine["message"] == theirs["message"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "T.ones(1).std()",
+        "T.ones(0).var()",
+        "T.ones(2, 1).std(1)",
+        "T.ones(2, 3).var(1)",
+        "T.ones(1).var(correction=0)",
+        "T.tensor(1.0).std()",
+        "T.repeat_interleave(T.tensor([1, 2]))",
+        "T.bernoulli(T.ones(3), 0.0)",
+        "T.tensor([0.5]).bernoulli(1.0)",
+    ],
+)
+def test_values_and_warnings(source: str, torch: Any) -> None:
+    mine, theirs = outcome(jitgrad, source), outcome(torch, source)
+    assert mine["warns"] == theirs["warns"]
+    assert str(mine.get("value")) == str(theirs.get("value"))
+
+
+def test_generators() -> None:
+    g = jitgrad.Generator().manual_seed(5)
+    other = g.clone_state()
+    assert g.device == jitgrad.device("cpu")
+    assert jitgrad.equal(jitgrad.rand(3, generator=g), jitgrad.rand(3, generator=other))
+    state = jitgrad.get_rng_state()
+    with jitgrad.random.fork_rng():
+        jitgrad.rand(3)
+    assert jitgrad.equal(jitgrad.get_rng_state(), state)

@@ -359,7 +359,7 @@ def argwhere(input: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- repetition of elements
 def repeat_interleave(
-    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """Each position of a dim several times in a row.
 
@@ -368,7 +368,8 @@ def repeat_interleave(
     input : Tensor
         Any shape and dtype; seen as flat without a dim.
     repeats : int or Tensor
-        How often: for all, or for each position of the dim.
+        How often: for all, or for each position of the dim.  Alone, ``input`` is this, and positions
+        are repeated.
 
     Raises
     ------
@@ -381,8 +382,10 @@ def repeat_interleave(
     >>> jitgrad.repeat_interleave(jitgrad.tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
-    from jitgrad.creation import from_numpy
+    from jitgrad.creation import arange, from_numpy
 
+    if repeats is None:
+        return repeat_interleave(arange(input.shape[0]), input)
     if dim is None:
         return repeat_interleave(flatten(input), repeats, 0)
     x = entry.shape(input)
@@ -393,7 +396,10 @@ def repeat_interleave(
     if times.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if (times < 0).any():
-        raise RuntimeError("Repeats must be non-negative")
+        given = (
+            "repeats can not be negative" if is_tensor(repeats) else "Repeats must be non-negative"
+        )
+        raise RuntimeError(given)
     if times.ndim == 1 and times.size not in (1, x[d]):
         raise RuntimeError(
             "repeats must have the same size as input along dim, but got repeats.size(0) ="

@@ -285,6 +285,18 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return record.lanes(ANY, input, dim, keepdim)
 
 
+def lane_length(x: Tensor, dim: Any) -> int:
+    """How many elements a reduction over dims takes together; dims that are wrong count as long ones."""
+    if dim is None or dim == () or dim == []:
+        return x.numel()
+    shape, n = entry.shape(x), 1
+    for d in (dim,) if isinstance(dim, int) else dim:
+        if not -len(shape) <= d < len(shape):
+            return 1 if not shape else 1 << 62
+        n *= shape[d]
+    return n
+
+
 def _spread(
     op: Op,
     root: int,
@@ -301,6 +313,13 @@ def _spread(
         correction = 1 if unbiased is None or unbiased else 0
     elif unbiased is not None:
         raise TypeError(f"{op.name}(): give either unbiased or correction, not both")
+    if lane_length(input, dim) <= correction:
+        warnings.warn(
+            f"{op.name}(): degrees of freedom is <= 0. Correction should be strictly less than the"
+            " reduction factor (input numel divided by output numel).",
+            UserWarning,
+            stacklevel=4,
+        )
     return record.lanes(op, input, dim, keepdim, float(correction), root)
 
 
