@@ -10,6 +10,8 @@ from jitgrad import dtypes, return_types
 from jitgrad.autograd.function import Function
 from jitgrad.errors import sizes
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
+from jitgrad.ops.names import name as naming
+from jitgrad.ops.names import named
 from jitgrad.ops.products import broadcast_shapes, matmul
 from jitgrad.ops.sorting import tensor_of
 
@@ -177,7 +179,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
         )
     batch = broadcast_shapes(A.shape[:-2], b.shape[:-2])
     x = LinalgSolve.apply(A.expand([*batch, *A.shape[-2:]]), b.expand([*batch, *b.shape[-2:]]))
-    return x.squeeze(-1) if vector else x
+    return naming(x.squeeze(-1), "LinalgSolveExBackward0") if vector else x
 
 
 def det(A: Tensor) -> Tensor:
@@ -210,6 +212,7 @@ def pinv(
     return LinalgPinv.apply(A, bound)
 
 
+@named("LinalgLstsqBackward0")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> Any:
     """The ``X`` for which ``A @ X`` is nearest to ``B``, with the squared residuals and the rank."""
     need_matrix("linalg.lstsq", A)

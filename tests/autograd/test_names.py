@@ -32,7 +32,6 @@ ELSEWHERE = {
     ("ExpandBackward0", "TransposeBackward0"),
     ("UnfoldBackward0", "PermuteBackward0"),
     ("UnfoldBackward0", "ViewBackward0"),
-    ("DiagonalBackward0_copy", "CloneBackward0"),
     ("StackBackward0", "ViewBackward0"),
 }
 #: Functions that are composed of other ops than PyTorch's.
@@ -44,7 +43,6 @@ COMPOSED = (
     "nn.",
     "matrix_norm",
     "multi_dot",
-    "lstsq",
     "solve",
     "quantile",
 )
@@ -62,7 +60,7 @@ NOTHING_SHOWN = (
     "Nanmedian", "Aminmax", "Lgamma", "Erfinv", "Digamma", "Polygamma", "Ldexp", "Addmv", "Addr",
     "Baddbmm", "Addbmm", "Dist", "Rot90", "Trace", "DiagEmbed", "DiagonalScatter", "SelectScatter",
     "SliceScatter", "MaskedScatter", "ScatterReduce", "IndexReduce", "Cumprod", "Logcumsumexp", "Nansum",
-    "VarMean", "StdMean", "Renorm", "View", "UnsafeView", "Squeeze",
+    "VarMean", "StdMean", "Renorm", "View", "UnsafeView", "Squeeze", "DiagonalBackward0_copy",
 )  # fmt: skip
 
 
