@@ -223,7 +223,7 @@ def tensor_index(item: Any) -> Any:
         return as_int(item)
     elif isinstance(item, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
-    elif isinstance(item, dict) or not hasattr(item, "__len__"):
+    elif isinstance(item, dict) or not (hasattr(item, "__len__") and hasattr(item, "__getitem__")):
         raise IndexError(_NOT_AN_INDEX.format(type(item).__name__))
     else:
         array = np.asarray([] if len(item) == 0 else _plain(item))
