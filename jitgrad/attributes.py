@@ -170,6 +170,16 @@ def _no_deletion(self: Tensor, index: Any) -> None:
     raise TypeError("Tensor does not support deleting items")
 
 
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`chunk`: here its results are always checked."""
+    return views.chunk(input, chunks, dim)
+
+
+def unsafe_split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split`: here its results are always checked."""
+    return views.split(input, split_size, dim)
+
+
 METHODS: dict[str, Any] = {
     f.__name__: f
     for f in (
@@ -183,6 +193,8 @@ METHODS: dict[str, Any] = {
         adjoint,
         split_with_sizes,
         narrow_copy,
+        unsafe_chunk,
+        unsafe_split,
         dim_order,
         apply_,
         map_,
@@ -313,6 +325,8 @@ NAMESPACE: dict[str, Any] = {
         adjoint,
         split_with_sizes,
         narrow_copy,
+        unsafe_chunk,
+        unsafe_split,
         typename,
         broadcast_tensors,
         unravel_index,

@@ -132,6 +132,10 @@ VALUES = [
     "T.linalg.tensorinv(T.eye(4).view(2, 2, 4), 2)",
     "T.linalg.tensorsolve((T.eye(6) * 2).view(2, 3, 6), x)",
     "T.svd(x).S",
+    "x.svd().S",
+    "x.qr().R.abs()",
+    "T.unsafe_chunk(x, 2, 1)",
+    "x.unsafe_split(1, 1)",
     # switches
     "[T.set_float32_matmul_precision('high'), T.get_float32_matmul_precision()]",
     "T.set_float32_matmul_precision('low')",

@@ -96,5 +96,7 @@ for _name, _function in {
     "cholesky_inverse": cholesky_inverse,
     "cholesky_solve": cholesky_solve,
     "triangular_solve": triangular_solve,
+    "svd": old_svd,
+    "qr": old_qr,
 }.items():
     setattr(Tensor, _name, _function)
