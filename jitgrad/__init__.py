@@ -15,7 +15,23 @@ from jitgrad.arena import engine as _engine  # isort: skip
 
 _engine.start()
 
-from jitgrad import autograd, cuda, custom, func, linalg, methods, nn, optim, random, utils
+from jitgrad import (
+    autograd,
+    backends,
+    calling,
+    cuda,
+    custom,
+    func,
+    linalg,
+    methods,
+    nn,
+    optim,
+    random,
+    return_types,
+    special,
+    typed,
+    utils,
+)
 from jitgrad.arena.inspect import memory_stats, reset_peak_memory_stats
 from jitgrad.arena.threads import get_num_threads, set_num_threads
 from jitgrad.autograd import (
@@ -39,16 +55,19 @@ from jitgrad.creation import (
     from_numpy,
     full,
     full_like,
+    get_default_device,
     get_default_dtype,
     linspace,
     logspace,
     ones,
     ones_like,
+    set_default_device,
     set_default_dtype,
     tensor,
     zeros,
     zeros_like,
 )
+from jitgrad.creation import inclusive_range as range  # noqa: A004
 from jitgrad.devices import device
 from jitgrad.dtypes import (
     bfloat16,
@@ -74,8 +93,22 @@ from jitgrad.formats import (
     memory_format,
     preserve_format,
 )
-from jitgrad.linalg import cholesky, det, slogdet
+from jitgrad.func import vmap
+from jitgrad.layouts import layout, strided
+from jitgrad.linalg import (
+    cholesky,
+    cholesky_inverse,
+    cholesky_solve,
+    det,
+    logdet,
+    matrix_exp,
+    slogdet,
+    triangular_solve,
+)
 from jitgrad.linalg import inv as inverse
+from jitgrad.linalg import old_qr as qr
+from jitgrad.linalg import old_svd as svd
+from jitgrad.linalg import old_vander as vander
 from jitgrad.linalg import pinv as pinverse
 from jitgrad.ops.comparison import allclose, equal, is_tensor, isclose, numel
 from jitgrad.ops.products import broadcast_shapes
@@ -90,6 +123,7 @@ from jitgrad.random import (
     manual_seed,
     multinomial,
     normal,
+    poisson,
     rand,
     rand_like,
     randint,
@@ -101,8 +135,21 @@ from jitgrad.random import (
     set_rng_state,
 )
 from jitgrad.serialization import load, save
+from jitgrad.settings import (
+    are_deterministic_algorithms_enabled,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_warn_always_enabled,
+    set_float32_matmul_precision,
+    set_flush_denormal,
+    set_num_interop_threads,
+    set_warn_always,
+    use_deterministic_algorithms,
+)
 from jitgrad.size import Size
 from jitgrad.tensor import Tensor
+from jitgrad.typed import set_default_tensor_type
 from jitgrad.viz import graph
 
 __version__ = "0.1.0"
@@ -115,12 +162,13 @@ half = float16
 short = int16
 int = int32
 long = int64
+newaxis = None
 
 
 def __getattr__(name: str) -> object:
-    """Import `jitgrad.models` when it is first asked for."""
-    if name == "models":
-        return _importlib.import_module("jitgrad.models")
+    """Import `jitgrad.models` and `jitgrad.testing` when they are first asked for."""
+    if name in ("models", "testing"):
+        return _importlib.import_module(f"jitgrad.{name}")
     raise AttributeError(f"module 'jitgrad' has no attribute {name!r}")
 
 
@@ -128,4 +176,13 @@ _me = _sys.modules[__name__]
 for _name, _function in methods.public().items():
     if not hasattr(_me, _name):
         setattr(_me, _name, _function)
-del _me, _name, _function, _math, _sys
+for _name in (
+    "adaptive_avg_pool1d avg_pool1d bilinear celu_ cosine_similarity pairwise_distance rrelu_ selu_"
+    " threshold_"
+).split():
+    setattr(_me, _name, getattr(nn.functional, _name))
+for _name, _kind in typed.ALL.items():
+    setattr(_me, _name, _kind)
+for _name in calling.CREATING:
+    setattr(_me, _name, calling.widened(getattr(_me, _name), calling.OUT.get(_name, "")))
+del _me, _name, _function, _kind, _math, _sys

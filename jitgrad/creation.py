@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import index
@@ -15,9 +16,11 @@ from jitgrad import dtypes, errors
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, header
 from jitgrad.devices import CPU, usable
+from jitgrad.devices import device as Device  # noqa: N812
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops.operands import copy_into
 from jitgrad.ops.reductions import default_dtype
+from jitgrad.sequences import as_array, check_fill, check_range, dtype_of
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -44,10 +47,22 @@ def _class() -> type[Tensor]:
     return Tensor
 
 
-def _sizes(size: tuple[Any, ...]) -> tuple[int, ...]:
-    if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
-        size = tuple(size[0])
-    sizes = tuple(index(n) for n in size)
+def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
+    if len(size) == 1 and hasattr(size[0], "__iter__") and getattr(size[0], "ndim", None) != 0:
+        size = size if isinstance(size[0], str) else tuple(size[0])
+    try:
+        sizes = tuple(index(n) for n in size)
+    except TypeError:
+        at, bad = next((i, n) for i, n in enumerate(size) if not hasattr(n, "__index__"))
+        kind = type(bad).__name__
+        if at == 0:
+            raise TypeError(
+                f"{name}(): argument 'size' (position 1) must be tuple of ints, not {kind}"
+            ) from None
+        raise TypeError(
+            f"{name}(): argument 'size' failed to unpack the object at pos {at + 1} with error \"type"
+            f' must be tuple of ints,but got {kind}"'
+        ) from None
     for n in sizes:
         if n < 0:
             raise RuntimeError(
@@ -67,6 +82,24 @@ def _finish(made: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
 
 #: Where tensors are made: None is the CPU.
 _default_device: list[Any] = [None]
+
+
+def set_default_device(device: Any) -> None:
+    """Make tensors on a device from now on (None: on the CPU).
+
+    Raises
+    ------
+    RuntimeError, AssertionError
+        If there is no such device.
+    """
+    if device is not None:
+        usable(device)
+    _default_device[0] = device
+
+
+def get_default_device() -> Device:
+    """Where tensors are made."""
+    return usable(_default_device[0] or "cpu")
 
 
 @contextmanager
@@ -116,7 +149,7 @@ def empty(
     MemoryError
         If there is not enough memory.
     """
-    return _finish(_new(_sizes(size), dtype or default_dtype()), requires_grad, device)
+    return _finish(_new(_sizes("empty", size), dtype or default_dtype()), requires_grad, device)
 
 
 def _filled(
@@ -153,14 +186,14 @@ def zeros(
     >>> jitgrad.zeros(2).tolist()
     [0.0, 0.0]
     """
-    return _filled(_sizes(size), 0, dtype or default_dtype(), requires_grad, device)
+    return _filled(_sizes("zeros", size), 0, dtype or default_dtype(), requires_grad, device)
 
 
 def ones(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    return _filled(_sizes(size), 1, dtype or default_dtype(), requires_grad, device)
+    return _filled(_sizes("ones", size), 1, dtype or default_dtype(), requires_grad, device)
 
 
 def full(
@@ -172,8 +205,13 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of one value, whose kind gives the dtype if none is named."""
-    sizes = _sizes((size,) if isinstance(size, int) else (tuple(size),))
-    return _filled(sizes, fill_value, dtype or _kind(fill_value), requires_grad, device)
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(
+            f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}"
+        )
+    dtype = dtypes.of(dtype or _kind(fill_value))
+    check_fill(fill_value, dtype)
+    return _filled(_sizes("full", (size,)), fill_value, dtype, requires_grad, device)
 
 
 def _kind(value: Any) -> DType:
@@ -192,12 +230,15 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """The identity matrix, (n, m or n)."""
+    for letter, value in (("n", n), ("m", n if m is None else m)):
+        if index(value) < 0:
+            raise RuntimeError(f"{letter} must be greater or equal to 0, got {value}")
     made = zeros(n, n if m is None else m, dtype=dtype)
     return _finish(made.fill_diagonal_(1), requires_grad, device)
 
 
 def arange(
-    start: Any,
+    start: Any = 0,
     end: Any = None,
     step: Any = 1,
     *,
@@ -230,6 +271,8 @@ def arange(
     if dtype is None:
         floating = builtins.any(isinstance(v, float) for v in (start, end, step))
         dtype = default_dtype() if floating else dtypes.int64
+    if (end - start) / step >= 1 << 63:
+        raise RuntimeError("invalid size, possible overflow?")
     count = int(np.ceil((end - start) / step)) if isinstance((end - start) / step, float) else 0
     dtype = dtypes.of(dtype)
     exact = np.float64 if dtype.is_floating_point else np.int64
@@ -253,6 +296,27 @@ def linspace(
     return _finish(
         _store(made, np.linspace(float(start), float(end), steps)), requires_grad, device
     )
+
+
+def inclusive_range(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    **more: Any,
+) -> Tensor:
+    """`arange` with the end included; deprecated in PyTorch."""
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is"
+        " inconsistent with Python's range builtin. Instead, use torch.arange, which produces values in"
+        " [start, end).",
+        UserWarning,
+        stacklevel=2,
+    )
+    first, last = (0, start) if end is None else (start, end)
+    count = math.floor((last - first) / step) + 1
+    return arange(first, first + count * step, step, dtype=dtype or default_dtype(), **more)
 
 
 def logspace(
@@ -281,7 +345,12 @@ def _like(input: Tensor, dtype: DType | None, device: Any) -> tuple[tuple[int, .
 
 
 def empty_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """An uninitialised tensor of the shape and dtype of another."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -289,7 +358,12 @@ def empty_like(
 
 
 def zeros_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """Zeros in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -297,7 +371,12 @@ def zeros_like(
 
 
 def ones_like(
-    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """Ones in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -311,6 +390,7 @@ def full_like(
     dtype: DType | None = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """One value in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
@@ -374,6 +454,13 @@ def tensor(
     >>> jitgrad.tensor([[1, 2], [3, 4]]).dtype
     jitgrad.int64
     """
+    if isinstance(data, _class()):
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or"
+            " sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
+        )
     return _finish(_copy(data, dtype), requires_grad, device)
 
 
@@ -383,57 +470,12 @@ def _copy(data: Any, dtype: DType | None) -> Tensor:
     if isinstance(data, cls):
         made = data.detach()
         return made.to(dtype) if dtype not in (None, made.dtype) else made.clone().detach()
-    array = _to_array(data)
+    array = as_array(data)
     if dtype is None:
-        dtype = _dtype_of(data, array)
+        dtype = dtype_of(data, array)
+    elif not isinstance(data, (np.ndarray, np.generic)):
+        check_range(array, dtype)
     return _store(_new(array.shape, dtype), array)
-
-
-def _to_array(data: Any) -> np.ndarray[Any, Any]:
-    cls = _class()
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, cls):
-            return value.detach().tolist()
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        return value
-
-    if not isinstance(data, (np.ndarray, np.generic)):
-        data = plain(data)
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise ValueError(
-            "expected sequences of equal length at every dim; the data are ragged"
-        ) from None
-    except OverflowError:
-        raise ValueError("Overflow when unpacking long: an int does not fit into 64 bits") from None
-    if array.dtype == object or array.dtype.kind not in "buif":
-        if array.dtype.kind == "O" and array.size:
-            bad = type(array.reshape(-1)[0]).__name__
-            if bad == "int":
-                raise ValueError("Overflow when unpacking long: an int does not fit into 64 bits")
-            raise TypeError(f"can't make a tensor of {bad} objects")
-        raise TypeError(
-            f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
-            + ", ".join(d.name for d in reversed(dtypes.ALL))
-            + "."
-        )
-    return array
-
-
-def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> DType:
-    if isinstance(data, (np.ndarray, np.generic)):
-        return dtypes.from_numpy(array.dtype)
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    if isinstance(first, (_class(), np.generic, np.ndarray)):
-        return dtypes.from_numpy(np.asarray(first).dtype)
-    if array.dtype.kind == "f":
-        return default_dtype()
-    return dtypes.bool if array.dtype.kind == "b" else dtypes.int64
 
 
 def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:

@@ -20,11 +20,20 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
     (True, 2)
     """
 
-    __slots__ = ("code", "is_floating_point", "is_signed", "itemsize", "letter", "name", "numpy")
+    __slots__ = (
+        "c_name",
+        "code",
+        "is_floating_point",
+        "is_signed",
+        "itemsize",
+        "letter",
+        "name",
+        "numpy",
+    )
 
     is_complex = False
 
-    def __init__(self, code: int, name: str, numpy_type: Any, letter: str) -> None:
+    def __init__(self, code: int, name: str, numpy_type: Any, letter: str, c_name: str) -> None:
         self.code = code
         self.name = name
         #: What NumPy reads the memory as; it has no bfloat16, whose bits are integers to it.
@@ -34,9 +43,15 @@ class dtype:  # noqa: N801 - PyTorch's own name for it
         self.is_signed = self.is_floating_point or self.numpy.kind == "i"
         #: What PyTorch calls a tensor of it in messages ("torch.FloatTensor", "Float").
         self.letter = letter
+        #: What C++ calls the type, in some messages.
+        self.c_name = c_name
 
     def __repr__(self) -> str:
         return f"jitgrad.{self.name}"
+
+    def to_real(self) -> dtype:
+        """Itself: there are no complex dtypes."""
+        return self
 
     def __reduce__(self) -> tuple[Callable[[str], dtype], tuple[str]]:
         return by_name, (self.name,)
@@ -47,16 +62,16 @@ _python_bool = bool
 # only stored and converted, but never computed in, comes last.
 FIRST_FLOAT = 6
 FIRST_HALF = 8
-bool = dtype(0, "bool", np.bool_, "Bool")
-uint8 = dtype(1, "uint8", np.uint8, "Byte")
-int8 = dtype(2, "int8", np.int8, "Char")
-int16 = dtype(3, "int16", np.int16, "Short")
-int32 = dtype(4, "int32", np.int32, "Int")
-int64 = dtype(5, "int64", np.int64, "Long")
-float32 = dtype(6, "float32", np.float32, "Float")
-float64 = dtype(7, "float64", np.float64, "Double")
-float16 = dtype(8, "float16", np.float16, "Half")
-bfloat16 = dtype(9, "bfloat16", np.uint16, "BFloat16")
+bool = dtype(0, "bool", np.bool_, "Bool", "bool")
+uint8 = dtype(1, "uint8", np.uint8, "Byte", "unsigned char")
+int8 = dtype(2, "int8", np.int8, "Char", "signed char")
+int16 = dtype(3, "int16", np.int16, "Short", "short int")
+int32 = dtype(4, "int32", np.int32, "Int", "int")
+int64 = dtype(5, "int64", np.int64, "Long", "long int")
+float32 = dtype(6, "float32", np.float32, "Float", "float")
+float64 = dtype(7, "float64", np.float64, "Double", "double")
+float16 = dtype(8, "float16", np.float16, "Half", "c10::Half")
+bfloat16 = dtype(9, "bfloat16", np.uint16, "BFloat16", "c10::BFloat16")
 
 ALL = (bool, uint8, int8, int16, int32, int64, float32, float64, float16, bfloat16)
 ALIASES = {

@@ -61,6 +61,15 @@ def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to"
             " invert a mask, use the `~` or `logical_not()` operator instead."
         )
+    if (
+        name.startswith("sub")
+        and all(x.dtype is dtypes.bool for x in _tensors(args)[:2])
+        and (len(_tensors(args)) > 1)
+    ):
+        return RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
+            " `logical_xor()` operator instead."
+        )
     if name.startswith("sub") and dtype is dtypes.bool:
         return RuntimeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying"
@@ -72,7 +81,12 @@ def _dtype(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
         return RuntimeError(
             f"std and var only support floating point and complex dtypes; got {dtype.letter}"
         )
-    if name in ("mean", "norm", "logsumexp"):
+    if name == "norm":
+        return RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got"
+            f" {dtype.letter}"
+        )
+    if name in ("mean", "logsumexp"):
         return RuntimeError(
             f"{name}(): could not infer output dtype. Input dtype must be either a floating point or"
             f" complex dtype. Got: {dtype.letter}"
@@ -112,6 +126,12 @@ def _type(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
     from jitgrad.tensor import Tensor
 
     kinds = [type(x).__name__ for x in bad if not isinstance(x, Tensor)]
+    places = [i for i, x in enumerate(args[1:]) if x in bad] if len(args) < 4 and kinds else []
+    if places:
+        return TypeError(
+            f"{_name(int(args[0]))}(): argument '{('input', 'other')[places[0]]}' (position"
+            f" {places[0] + 1}) must be Tensor, not {kinds[0]}"
+        )
     return TypeError(
         f"argument must be Tensor or a number, not {kinds[0] if kinds else 'an empty Tensor object'}"
     )
@@ -150,7 +170,7 @@ def _version(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
         "one of the variables needed for gradient computation has been modified by an inplace"
         f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{made} is at version {b};"
         f" expected version {c} instead. Hint: enable anomaly detection to find the operation that"
-        " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+        " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
 
 

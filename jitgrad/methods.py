@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad import creation, random, storage
+from jitgrad import attributes, creation, random, storage, tapers
+from jitgrad.calling import OUT, widened
 from jitgrad.ops import (
     accumulating,
     activations,
@@ -23,6 +24,7 @@ from jitgrad.ops import (
     inplace,
     joining,
     max_pooling,
+    more_special,
     normalization,
     operators,
     picking,
@@ -30,6 +32,7 @@ from jitgrad.ops import (
     quantiles,
     reductions,
     resampling,
+    sampled,
     scattering,
     sorting,
     special,
@@ -54,6 +57,8 @@ _METHODS = {
         "logit logit_ nan_to_num nan_to_num_ heaviside signbit positive float_power ldexp ldexp_ isposinf"
         " isneginf isreal gcd gcd_ lcm lcm_ erfinv erfinv_ lgamma lgamma_ digamma digamma_"
     ).split(),
+    more_special: "i0 i0_ nextafter igamma igammac mvlgamma angle frexp".split(),
+    sampled: "cov corrcoef".split(),
     accumulating: (
         "cumprod cumprod_ logcumsumexp diff nansum nanmean count_nonzero renorm renorm_"
     ).split(),
@@ -85,7 +90,8 @@ _METHODS = {
     inplace: "addmm_ cumsum_ tril_ triu_ heaviside_ float_power_ fill_diagonal_".split(),
     creation: "new_empty new_zeros new_ones new_full new_tensor".split(),
     random: (
-        "multinomial uniform_ normal_ bernoulli_ exponential_ random_ geometric_ cauchy_ log_normal_"
+        "bernoulli multinomial poisson uniform_ normal_ bernoulli_ exponential_ random_ geometric_"
+        " cauchy_ log_normal_"
     ).split(),
     activations: "hardshrink prelu".split(),
 }
@@ -104,6 +110,11 @@ def _reflected_matmul(self: Tensor, other: Any) -> Any:
     return products.matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` under the method's name of its argument."""
+    return views.split(self, split_size, dim)
+
+
 def attach() -> None:
     """Give Tensor its methods and operators."""
     for module, names in _METHODS.items():
@@ -112,15 +123,21 @@ def attach() -> None:
             if module is elementwise:
                 source = elementwise.FUNCTIONS | elementwise.METHODS
             if name in source:
-                setattr(Tensor, name, source[name])
+                found = source[name]
+                setattr(Tensor, name, found if module is elementwise else widened(found))
     extra = {
         "__matmul__": _matmul,
         "__rmatmul__": _reflected_matmul,
+        "split": _split,
+        "swapdims": views.swapaxes,
+        "polygamma": lambda self, n: special.polygamma(n, self),
         "where": lambda self, condition, other: arithmetic.where(condition, self, other),
     }
     extra |= {f.__name__: f for f in (storage.resize_, storage.set_, storage.untyped_storage)}
-    for name, method in {**operators.OPERATORS, **assigning.INPLACE, **extra}.items():
-        setattr(Tensor, name, method)
+    own = (operators.OPERATORS, assigning.INPLACE, attributes.METHODS, attributes.PROPERTIES, extra)
+    for table in own:
+        for name, method in table.items():
+            setattr(Tensor, name, method)
 
 
 attach()
@@ -142,6 +159,8 @@ _NAMESPACE_ONLY = {
     ).split(),
     resampling: "channel_shuffle pixel_shuffle pixel_unshuffle".split(),
     special: ["polygamma"],
+    sampled: "trapezoid cumulative_trapezoid gradient".split(),
+    tapers: [f"{name}_window" for name in "hann hamming blackman bartlett kaiser".split()],
     counting: "searchsorted bucketize".split(),
     normalization: "group_norm layer_norm rms_norm".split(),
     convolution: [f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)],
@@ -151,6 +170,16 @@ _NAMESPACE_ONLY = {
 }
 
 
+#: Methods that are functions of the namespace too.
+_IN_PLACE = (
+    "abs_ acos_ acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ asin_ asinh_ atan_ atanh_"
+    " ceil_ clamp_ clamp_max_ clamp_min_ clip_ cos_ cosh_ deg2rad_ detach detach_ erf_ erfc_ exp2_ exp_"
+    " expm1_ fill_ fix_ floor_ frac_ gcd_ i0_ index_put_ lcm_ ldexp_ log10_ log1p_ log2_ log_ logit_"
+    " nan_to_num_ neg_ negative_ rad2deg_ reciprocal_ relu_ round_ rsqrt_ sigmoid_ sin_ sinc_ sinh_ sqrt_"
+    " square_ tan_ tanh_ trunc_ xlogy_ zero_"
+).split()
+
+
 def public() -> dict[str, Any]:
     """The functions of the namespace: every op under its PyTorch name."""
     found: dict[str, Any] = dict(elementwise.FUNCTIONS)
@@ -158,6 +187,15 @@ def public() -> dict[str, Any]:
         for module, names in table.items():
             if module in (elementwise, creation, random):
                 continue
-            found |= {n: vars(module)[n] for n in names if n in vars(module)}
-    methods_only = {"repeat", "expand", "unfold"} | {n for n in found if n.endswith("_")}
+            found |= {
+                n: widened(vars(module)[n], OUT.get(n, ""), checked=True)
+                for n in names
+                if n in vars(module)
+            }
+    found |= attributes.NAMESPACE
+    found |= {name: getattr(Tensor, name) for name in _IN_PLACE}
+    found["trapz"], found["swapdims"] = found["trapezoid"], found["swapaxes"]
+    methods_only = {"repeat", "expand", "unfold"} | {
+        n for n in found if n.endswith("_") and n not in _IN_PLACE
+    }
     return {n: f for n, f in found.items() if n not in methods_only}

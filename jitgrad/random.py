@@ -7,11 +7,16 @@ other numbers than PyTorch's.
 from __future__ import annotations
 
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jitgrad import creation, dtypes
+from jitgrad.devices import CPU
+from jitgrad.devices import device as Device  # noqa: N812
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 
 if TYPE_CHECKING:
@@ -36,6 +41,17 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         self._seed = _DEFAULT_SEED
         self.numpy = np.random.Generator(np.random.PCG64(self._seed))
+
+    @property
+    def device(self) -> Device:
+        """Where the numbers are drawn: the CPU."""
+        return CPU
+
+    def clone_state(self) -> Generator:
+        """Another generator in the same state."""
+        made = Generator().manual_seed(self._seed)
+        made.set_state(self.get_state())
+        return made
 
     def manual_seed(self, seed: int) -> Generator:
         """Start over from a seed; returns the generator."""
@@ -93,14 +109,40 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, **options: Any) -> Iterator[None]:
+    """Have the default generator go on afterwards as if the block had drawn nothing."""
+    state = get_rng_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            set_rng_state(state)
+
+
+class _Mapping(threading.local):
+    """How the vmap that this thread is in treats random numbers; None outside."""
+
+    randomness: str | None = None
+
+
+#: Set by `jitgrad.func.vmap`.
+mapping = _Mapping()
+
+
 def _source(generator: Generator | None) -> np.random.Generator:
+    if mapping.randomness == "error":
+        raise RuntimeError(
+            "vmap: called random operation while in randomness error mode. Please either use the 'same' or"
+            " 'different' randomness flags on vmap or perform the randomness operation out of vmap"
+        )
     return (generator or default_generator).numpy
 
 
 def _float(dtype: DType | None, name: str) -> DType:
     dtype = dtypes.of(dtype or creation.get_default_dtype())
     if not dtype.is_floating_point:
-        raise RuntimeError(f"\"{name}\" not implemented for '{dtype.letter}'")
+        raise NotImplementedError(f"\"{name}\" not implemented for '{dtype.letter}'")
     return dtype
 
 
@@ -117,7 +159,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    wanted = _float(dtype, "rand")
+    wanted = _float(dtype, "check_uniform_bounds")
     made = creation.empty(*size, dtype=_drawn(wanted))
     memory = made._array()
     _source(generator).random(dtype=memory.dtype, out=memory)
@@ -134,7 +176,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers."""
-    wanted = _float(dtype, "randn")
+    wanted = _float(dtype, "normal_kernel_cpu")
     made = creation.empty(*size, dtype=_drawn(wanted))
     memory = made._array()
     _source(generator).standard_normal(dtype=memory.dtype, out=memory)
@@ -187,13 +229,17 @@ def randperm(
     return made.requires_grad_() if requires_grad else made
 
 
-def rand_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: DType | None = None, memory_format: Any = None, **kwargs: Any
+) -> Tensor:
     """`rand` in the shape and dtype of another tensor."""
     kwargs.setdefault("device", input.device)
     return rand(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
 
 
-def randn_like(input: Tensor, *, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: DType | None = None, memory_format: Any = None, **kwargs: Any
+) -> Tensor:
     """`randn` in the shape and dtype of another tensor."""
     kwargs.setdefault("device", input.device)
     return randn(tuple(input.shape), dtype=dtype or input.dtype, **kwargs)
@@ -217,17 +263,44 @@ def normal(
     **kwargs: Any,
 ) -> Tensor:
     """Normal numbers with a mean and a deviation, each a number or a tensor."""
+    if isinstance(std, (int, float)) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if size is None:
         like = mean if hasattr(mean, "shape") else std
         return randn(tuple(like.shape), generator=generator, **kwargs) * std + mean
     return randn(tuple(size), generator=generator, **kwargs) * std + mean
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that ``input`` gives, else 0."""
-    shape, device = tuple(input.shape), input.device
-    uniform = rand(shape, generator=generator, dtype=input.dtype, device=device)
-    return (uniform < input.detach()).to(input.dtype)
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """1 with the probability that ``input`` gives, or ``p``, else 0.
+
+    Raises
+    ------
+    RuntimeError
+        If one is not between 0 and 1.
+    """
+    _float(input.dtype, "bernoulli_tensor_cpu_p_")
+    limit = input.detach() if p is None else input.detach() * 0 + p
+    if not bool(((limit >= 0) & (limit <= 1)).all()):
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    drawn = rand(tuple(input.shape), generator=generator, dtype=input.dtype, device=input.device)
+    return (drawn < limit).to(input.dtype)
+
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of events whose expected numbers ``input`` gives.
+
+    Raises
+    ------
+    RuntimeError
+        If one is negative.
+    """
+    rates = input.detach().double()._array()
+    if (rates < 0).any():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    return creation.tensor(_source(generator).poisson(rates), dtype=input.dtype)
 
 
 def multinomial(
@@ -326,8 +399,19 @@ def uniform_(
     generator: Generator | None = None,
     **kwargs: Any,
 ) -> Tensor:
-    """Fill with uniform numbers from ``from`` up to, without, ``to``."""
+    """Fill with uniform numbers from ``from`` up to, without, ``to``.
+
+    Raises
+    ------
+    RuntimeError
+        If the range is empty, or the tensor not floating point (NotImplementedError).
+    """
     low = kwargs.pop("from", from_)
+    _float(self.dtype, "check_uniform_bounds")
+    if low > to:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={to:g}"
+        )
     made = _source(generator).random(tuple(self.shape), _drawn(self.dtype).numpy)
     return _fill(self, made * (to - low) + low)
 
@@ -335,7 +419,16 @@ def uniform_(
 def normal_(
     self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
-    """Fill with normal numbers."""
+    """Fill with normal numbers.
+
+    Raises
+    ------
+    RuntimeError
+        If the deviation is negative, or the tensor not floating point (NotImplementedError).
+    """
+    _float(self.dtype, "normal_kernel_cpu")
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     made = _source(generator).standard_normal(tuple(self.shape), _drawn(self.dtype).numpy)
     return _fill(self, made * std + mean)
 

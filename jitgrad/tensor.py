@@ -95,7 +95,10 @@ class Tensor:
         if not args:
             made = creation.empty(0)
         elif len(args) == 1 and not isinstance(args[0], int):
-            made = creation.tensor(args[0], dtype=creation.get_default_dtype())
+            if isinstance(args[0], (float, bool, complex)):
+                raise TypeError(f"new(): data must be a sequence (got {type(args[0]).__name__})")
+            given = args[0].detach() if isinstance(args[0], Tensor) else args[0]
+            made = creation.as_tensor(given, dtype=creation.get_default_dtype())
         else:
             made = creation.empty(*args)
         return made
@@ -109,17 +112,12 @@ class Tensor:
     def size(self, dim: int | None = None) -> Any:
         """Its sizes, or the size of one dim."""
         sizes = entry.shape(self)
-        if dim is None:
-            return Size(sizes)
-        n = max(len(sizes), 1)
-        if not -n <= dim < n or not sizes:
-            raise errors.dim_out_of_range(dim, n)
-        return sizes[dim]
+        return Size(sizes) if dim is None else _of_dim(sizes, dim)
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours, in elements: of each dim, or of one."""
         strides = entry.stride(self)
-        return strides if dim is None else strides[dim]
+        return strides if dim is None else _of_dim(strides, dim)
 
     @property
     def ndim(self) -> int:
@@ -235,13 +233,13 @@ class Tensor:
                 "only Tensors of floating point and complex dtype can require gradients"
             )
         if not self.is_leaf:
+            text = "you can only change requires_grad flags of leaf variables."
             if not value:
-                raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use a"
-                    " computed variable in a subgraph that doesn't require differentiation use"
-                    " var_no_grad = var.detach()."
+                text += (
+                    " If you want to use a computed variable in a subgraph that doesn't require"
+                    " differentiation use var_no_grad = var.detach()."
                 )
-            return
+            raise RuntimeError(text)
         if value and self.is_inference() and not engine.inference_mode():
             raise RuntimeError(
                 "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
@@ -252,7 +250,8 @@ class Tensor:
         """Set `requires_grad`; returns the tensor."""
         if requires_grad and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        self.requires_grad = requires_grad
+        if not requires_grad or self.is_leaf:
+            self.requires_grad = requires_grad
         return self
 
     @property
@@ -317,7 +316,9 @@ class Tensor:
                     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its"
                     " .grad attribute won't be populated during autograd.backward(). If you indeed"
                     " want the .grad field to be populated for a non-leaf Tensor, use .retain_grad()"
-                    " on the non-leaf Tensor.",
+                    " on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure"
+                    " you access the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531"
+                    " for more information.",
                     UserWarning,
                     stacklevel=2,
                 )
@@ -337,7 +338,8 @@ class Tensor:
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
             raise RuntimeError(
-                f"assigned grad has data of a different type: {value.dtype} for {self.dtype}"
+                f"attempting to assign a gradient with dtype '{value.dtype.c_name}' to a tensor with"
+                f" grad_dtype '{self.dtype.letter}'. The gradient must match the tensor's dtype."
             )
         if value.is_cuda != self.is_cuda:
             raise RuntimeError(
@@ -345,8 +347,9 @@ class Tensor:
             )
         if value.shape != self.shape:
             raise RuntimeError(
-                f"assigned grad has data of a different size: {errors.sizes(value.shape)} for"
-                f" {errors.sizes(self.shape)}"
+                f"attempting to assign a gradient of size '{errors.sizes(value.shape)}' to a tensor of"
+                f" size '{errors.sizes(self.shape)}'. Please ensure that the gradient and the tensor are"
+                " the same size"
             )
         entry.set_grad(self, value)
 
@@ -414,7 +417,13 @@ class Tensor:
     def detach_(self) -> Tensor:
         """Forget its history, in place; not for views (RuntimeError)."""
         if self._is_view():
-            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using"
+                " DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True,"
+                " gradients are views of DDP buckets, and hence detach_() cannot be called on these"
+                " gradients. To fix this error, please refer to the Optimizer.zero_grad() function in"
+                " torch/optim/optimizer.py as the solution."
+            )
         return call(entry.forget, self)
 
     @property
@@ -424,12 +433,15 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if entry.shape(value) == entry.shape(self) and value.dtype is self.dtype:
             call(entry.set_data, self, value)
             return
         if self.requires_grad and not value.dtype.is_floating_point:
             raise RuntimeError(
-                "data set to a tensor that requires gradients must be floating point"
+                "data set to a tensor that requires gradients must be floating point or"
+                " complex dtype"
             )
         if not self.is_leaf or entry.grad(self) is not None:
             raise RuntimeError(
@@ -561,6 +573,11 @@ class Tensor:
         return self.flip(0) if self.ndim else self
 
     def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, (Tensor, int, float, complex, np.generic)):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"
+                f" {type(value)}."
+            )
         return bool((self == value).any())
 
     def __hash__(self) -> int:
@@ -599,7 +616,7 @@ class Tensor:
             )
         made = _rebuild(
             type(self),
-            self.detach().cpu()._memory().copy(),
+            self.detach().cpu()._memory().copy("K"),
             self.requires_grad,
             self.dtype,
             str(self.device),
@@ -612,14 +629,14 @@ class Tensor:
             setattr(made, name, copy.deepcopy(value, memo))
         return made
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
                 " pickle x.detach() instead"
             )
-        parts = (type(self), self.detach().cpu()._memory().copy(), self.requires_grad)
-        return _rebuild, (*parts, self.dtype, str(self.device))
+        parts = (type(self), self.detach().cpu()._memory().copy("K"), self.requires_grad)
+        return _rebuild, (*parts, self.dtype, str(self.device)), self.__dict__ or None
 
     def clone(self, *, memory_format: formats.memory_format = formats.preserve_format) -> Tensor:
         """A copy, in a memory format or row by row; gradients flow through it to the original."""
@@ -679,7 +696,11 @@ class Tensor:
         """In a dtype; without an argument the name of its own, as PyTorch writes it."""
         if dtype is None:
             return f"torch.{self.dtype.letter}Tensor"
-        return self.to(dtype)
+        from jitgrad import typed
+
+        if isinstance(dtype, str):
+            return self.to(typed.dtype_of(dtype))
+        return self.to(getattr(dtype, "dtype", dtype))
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of ``other``."""
@@ -704,6 +725,15 @@ class Tensor:
     @property
     def T(self) -> Tensor:  # noqa: N802
         """All dims reversed (a view)."""
+        if self.ndim > 2 or self.ndim == 1:
+            warnings.warn(
+                "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated"
+                " and it will throw an error in a future release. Consider `x.mT` to transpose batches of"
+                " matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of"
+                " a tensor.",
+                UserWarning,
+                stacklevel=2,
+            )
         return views.adjoint_t(self)
 
     @property
@@ -714,12 +744,26 @@ class Tensor:
     @property
     def H(self) -> Tensor:  # noqa: N802
         """The transpose of a matrix (numbers here are real)."""
+        if self.ndim not in (0, 2):
+            raise RuntimeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
+                + " For batches of matrices, consider using tensor.mH" * (self.ndim > 2)
+            )
         return views.matrix_t(self)
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
         """The same memory in another shape, or with its bits as another dtype's (without history)."""
         if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
-            return views.bits_as(self, shape[0])
+            dtype = shape[0]
+        if dtype is not None:
+            return views.bits_as(self, dtype)
+        if size is not None:
+            shape = (size,)
+        elif not shape:
+            raise TypeError(
+                "view() received an invalid combination of arguments - got (), but expected one of:\n"
+                " * (torch.dtype dtype)\n * (tuple of ints size)\n"
+            )
         return views.view(self, *shape)
 
     def view_as(self, other: Tensor) -> Tensor:
@@ -739,6 +783,16 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         indexing.setitem(self, index, value)
+
+
+def _of_dim(numbers: tuple[int, ...], dim: int) -> int:
+    """The size or stride of a dim."""
+    n = len(numbers)
+    if not n:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    if not -n <= dim < n:
+        raise errors.dim_out_of_range(dim, n)
+    return numbers[dim]
 
 
 def _item(x: Tensor) -> Any:
@@ -786,6 +840,8 @@ for _dtype, _names in {
     _convert.__doc__ = f"In {_dtype.name}; itself if it is that already."
     setattr(Tensor, _names, _convert)
 
+# Where users find it.
+Tensor.__module__ = "jitgrad"
 # The slot that holds the row is hidden: nobody but the arena can set it.
 engine.bind(Tensor, Tensor.__dict__["_row"])
 delattr(Tensor, "_row")

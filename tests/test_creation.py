@@ -295,3 +295,63 @@ def test_empty_cache_gives_memory_back() -> None:
     assert jitgrad.memory_stats()["pool_bytes"] >= 4 << 20
     jitgrad.empty_cache()
     assert jitgrad.memory_stats()["pool_bytes"] == 0
+
+
+BAD_DATA = [
+    "[[1, 2], [3]]",
+    "[[[1]], [[2, 3]]]",
+    '["a"]',
+    '"a"',
+    '[1, "a"]',
+    "None",
+    "[1, None]",
+    "{1, 2}",
+    "[1, [2]]",
+    "[1.0, [2]]",
+    "[[1], 2]",
+    "[2**63]",
+    "object()",
+]
+
+
+@pytest.mark.parametrize("data", BAD_DATA)
+def test_data_that_are_no_tensor(data: str, torch: Any) -> None:
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        torch.tensor(eval(data))
+    with pytest.raises(type(theirs.value)) as mine:
+        jitgrad.tensor(eval(data))
+    assert str(mine.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.tensor([300], dtype=t.uint8),
+        lambda t: t.tensor([-300], dtype=t.uint8),
+        lambda t: t.tensor([-1], dtype=t.uint8),
+        lambda t: t.tensor([200], dtype=t.int8),
+        lambda t: t.tensor([3e9], dtype=t.int32),
+        lambda t: t.tensor([math.nan], dtype=t.int32),
+        lambda t: t.tensor([1e39]),
+        lambda t: t.full((2,), 300, dtype=t.uint8),
+        lambda t: t.full((2,), 1e40),
+        lambda t: t.full((2,), math.inf),
+        lambda t: t.zeros(1, dtype=t.int8).fill_(-129),
+        lambda t: t.zeros(1).fill_(1e40),
+        lambda t: t.full(2, 3),
+        lambda t: t.zeros("a"),
+        lambda t: t.ones(2.5),
+        lambda t: t.empty((2, "a")),
+        lambda t: t.eye(-1),
+        lambda t: t.arange(1e20),
+        lambda t: t.arange(end=3),
+    ],
+)
+def test_numbers_that_do_not_fit(call: Any, torch: Any) -> None:
+    def found(module: Any) -> Any:
+        try:
+            return call(module).tolist()
+        except Exception as error:
+            return type(error), str(error)
+
+    assert found(jitgrad) == found(torch)

@@ -415,6 +415,7 @@ def run_backward(
     before = set_grad_mode(False)
     stash: dict[int, list[Any]] = {}
     context, gradients = 0, ()
+    outer = stops.begin(not mode & CHOSEN)
     try:
         while True:
             code = fault[0]
@@ -445,12 +446,16 @@ def run_backward(
             gradients = step[2:]
             running, context = context, 0
             try:
-                return step[0](*step[1:])
+                found = step[0](*step[1:])
             except Fault as error:
                 fault = error.args
                 if fault[0] == col.X_GIVE:
                     context = running
+            else:
+                stops.finish()
+                return found
     finally:
+        stops.end(outer)
         set_grad_mode(before)
         if context:
             entry.abort(context)

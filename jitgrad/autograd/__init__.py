@@ -13,7 +13,11 @@ from jitgrad.autograd.grad_mode import (
 )
 from jitgrad.autograd.gradcheck import gradcheck, gradgradcheck
 
+# What tensors with gradients were called before they were tensors.
+from jitgrad.autograd.variable import Variable
+
 __all__ = [
+    "Variable",
     "Function",
     "anomaly",
     "forward_ad",

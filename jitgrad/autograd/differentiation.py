@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine
+from jitgrad.arena.engine import entry
 from jitgrad.autograd import anomaly
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def backward(
     """
     pairs = _roots(tensors, grad_tensors)
     mode = engine.RETAIN if (create_graph if retain_graph is None else retain_graph) else 0
-    chosen = [] if inputs is None else _sequence(inputs)
-    if inputs is not None and not chosen:
-        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    chosen = [] if inputs is None else _inputs("backward", inputs)
     mode |= engine.CHOSEN if chosen else 0
     if create_graph:
         warnings.warn(
@@ -68,7 +67,7 @@ def backward(
 
 def grad(
     outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor] | Any,
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
@@ -118,7 +117,7 @@ def grad(
             " allow_unused=False."
         )
     retain = create_graph if retain_graph is None else bool(retain_graph)
-    chosen = _sequence(inputs)
+    chosen = _inputs("grad", inputs)
     if is_grads_batched:
         return _batched(outputs, chosen, grad_outputs, retain, create_graph, allow_unused)
     pairs = _roots(outputs, grad_outputs)
@@ -175,28 +174,57 @@ def _run(mode: int, pairs: list[Tensor | None], chosen: list[Tensor], create_gra
 
 
 def _sequence(tensors: Any) -> list[Any]:
+    """Tensors, one or several; for the edge of one there is the Tensor itself."""
+    from jitgrad.autograd.graph import GradientEdge
     from jitgrad.tensor import Tensor
 
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    found = [tensors] if isinstance(tensors, (Tensor, GradientEdge)) else list(tensors)
+    return [_at_edge(x) if isinstance(x, GradientEdge) else x for x in found]
+
+
+def _at_edge(edge: Any) -> Tensor:
+    found: Tensor | None = entry.node_tensor(edge.ownership_token)
+    if found is None:
+        raise RuntimeError(
+            "the tensor of this gradient edge was changed in place since; take the edge after the change"
+        )
+    return found
+
+
+def _inputs(name: str, tensors: Any) -> list[Any]:
+    from jitgrad.tensor import Tensor
+
+    chosen = _sequence(tensors)
+    if not chosen:
+        raise RuntimeError(f"`inputs` argument to `{name}()` cannot be empty.")
+    for x in chosen:
+        if not isinstance(x, Tensor):
+            raise RuntimeError(
+                f"all inputs have to be Tensors or GradientEdges, but got {type(x).__name__}"
+            )
+    return chosen
 
 
 def _roots(tensors: Any, grad_tensors: Any) -> list[Tensor | None]:
     """``root, weight, root, weight, ...`` for `engine.run_backward`."""
+    from jitgrad.tensor import Tensor
+
     roots = _sequence(tensors)
     weights = [None] * len(roots) if grad_tensors is None else _sequence(grad_tensors)
-    if len(weights) != len(roots):
+    for weight in weights:
+        if weight is not None and not isinstance(weight, Tensor):
+            raise TypeError(
+                f"gradients can be either Tensors or None, but got {type(weight).__name__}"
+            )
+    if len(weights) < len(roots):
         raise RuntimeError(f"got {len(roots)} tensors and {len(weights)} gradients")
     pairs: list[Tensor | None] = []
-    for i, (root, weight) in enumerate(zip(roots, weights, strict=True)):
+    for i, (root, weight) in enumerate(zip(roots, weights, strict=False)):
         pairs += [root, None if weight is None else _weight(i, root, weight)]
     return pairs
 
 
 def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
-    from jitgrad.tensor import Tensor
-
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(weight).__name__}")
     if weight.shape != root.shape:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[{i}] has a shape of {weight.shape} and output[{i}] has a"

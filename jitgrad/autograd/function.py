@@ -190,7 +190,15 @@ class FunctionContext(Held):
                 self.packed.free()
             self._saved, self._freed = (), bool(self._saved) or self._freed
             self._saved_forward = ()
-        return found if self._places is None else [found[i] for i in self._places]
+        if self._places is None:
+            return found
+        for i, g in enumerate(found):
+            if g is not None and i not in self._places:
+                raise RuntimeError(
+                    f"function {type(self).__name__} returned a gradient different than None at position"
+                    f" {i + 1}, but the corresponding forward input was not a Variable"
+                )
+        return [found[i] for i in self._places]
 
     def push(self, tangents: Sequence[Any]) -> tuple[Any, ...]:
         """Call the user's jvp: the tangents of all arguments in, those of the outputs out."""
@@ -239,23 +247,30 @@ class Function:
         super().__init_subclass__(**kwargs)
         # Named as PyTorch names the node.
         cls._own_context = cls.setup_context is Function.setup_context
-        if cls.vjp is not Function.vjp:
-            if cls.backward not in (Function.backward, cls.vjp):
-                raise RuntimeError(
-                    "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should"
-                    " only implement one of them."
-                )
-            cls.backward = cls.vjp  # type: ignore[method-assign]
-        cls._pushes = cls.jvp is not Function.jvp or cls.backward is Function.backward
+        backs = cls.backward is not Function.backward or cls.vjp is not Function.vjp
+        cls._pushes = cls.jvp is not Function.jvp or not backs
         name = cls.__dict__.get("_node_name", f"{cls.__name__}Backward")
         cls._context = type(name, (FunctionContext,), {"_function": cls})
+        if cls.vjp is not Function.vjp:
+            # The two names of one method.
+            both = cls.backward not in (Function.backward, cls.vjp)
+            cls.backward = staticmethod(_refuse_both if both else cls.vjp)  # type: ignore[method-assign]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
             f"{type(self)} should not be instantiated. Methods on autograd functions are all static,"
-            " so you should invoke them on the class itself: call its apply",
+            " so you should invoke them on the class itself. Instantiating an autograd function will raise"
+            " an error in a future version of PyTorch.",
             DeprecationWarning,
             stacklevel=2,
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises RuntimeError: an instance is not what is called."""
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style"
+            " autograd function with static forward method. (Example:"
+            " https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
         )
 
     @staticmethod
@@ -278,10 +293,7 @@ class Function:
             " use it with backward mode AD."
         )
 
-    @staticmethod
-    def vjp(ctx: Any, *grad_outputs: Any) -> Any:
-        """The same as `backward`, under the other name."""
-        raise NotImplementedError
+    vjp = backward
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
@@ -346,6 +358,13 @@ class Function:
         finally:
             set_grad_mode(recording)
         return outputs if isinstance(made, tuple) else outputs[0]
+
+
+def _refuse_both(ctx: Any, *gradients: Any) -> Any:
+    raise RuntimeError(
+        "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only"
+        " implement one of them."
+    )
 
 
 def _plain(ctx: FunctionContext, output: Tensor, args: tuple[Any, ...]) -> bool:
@@ -449,7 +468,8 @@ def _checked_dirty(ctx: FunctionContext, inputs: list[Any], outputs: tuple[Any, 
             )
         if all(x is not out for out in outputs):
             raise RuntimeError(
-                "Some elements marked as dirty during the forward method were not returned as output."
+                "Some elements marked as dirty during the forward method were not returned as output. The"
+                " inputs that are modified inplace must all be outputs of the Function."
             )
         if all(x is not given for given in inputs):
             warnings.warn(

@@ -164,9 +164,10 @@ def jacobian(
     from jitgrad.func.derivatives import stacked_rows, unit_tensors
 
     if strategy not in ("reverse-mode", "forward-mode"):
-        raise ValueError(
+        raise AssertionError(
             'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has'
-            ' more outputs than inputs, "forward-mode" tends to be more performant.'
+            ' more outputs than inputs, "forward-mode" tends to be more performant. Otherwise, prefer to'
+            ' use "reverse-mode".'
         )
     with enable_grad():
         is_tuple, given = _tuple(inputs, "jacobian", "inputs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -50,6 +51,14 @@ class _Mode:
 
 
 def _decorated(function: Any, mode: Callable[[], Any]) -> Any:
+    if inspect.isclass(function):
+        warnings.warn(
+            "Decorating classes is deprecated and will be disabled in future versions. You should only"
+            " decorate functions or methods. To preserve the current behavior of class decoration, you can"
+            " directly decorate the `__init__` method and nothing else.",
+            FutureWarning,
+            stacklevel=3,
+        )
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)

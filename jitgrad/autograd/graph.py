@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
-from jitgrad.autograd import watching
+from jitgrad.autograd import stops, watching
 from jitgrad.autograd.hooks import Packed, RemovableHandle, held_by
-from jitgrad.autograd.node import Node
+from jitgrad.autograd.node import Node, producer
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 __all__ = [
+    "GradientEdge",
     "Node",
+    "get_gradient_edge",
     "disable_saved_tensors_hooks",
     "increment_version",
     "register_multi_grad_hook",
@@ -136,6 +138,42 @@ def increment_version(tensor: Tensor | Sequence[Tensor]) -> None:
         call(entry.bump, x)
 
 
+class GradientEdge(NamedTuple):
+    """A place in the graph through which a gradient flows: ``grad`` and ``backward`` take it as an input.
+
+    ``ownership_token`` keeps what the place needs alive; it is not for users.
+    """
+
+    node: Node
+    output_nr: int
+    ownership_token: Any = None
+
+
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
+    """The edge at which the gradient of ``tensor`` arrives, as long as it is not changed in place.
+
+    Raises
+    ------
+    RuntimeError
+        If it does not require grad.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> x = jitgrad.ones(2, requires_grad=True)
+    >>> y = x * 3
+    >>> edge = jitgrad.autograd.graph.get_gradient_edge(y)
+    >>> jitgrad.autograd.grad((y * 2).sum(), edge)
+    (tensor([2., 2.]),)
+    """
+    if not tensor.requires_grad:
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not require gradients"
+        )
+    own = call(entry.node, tensor)
+    return GradientEdge(*producer(own), own)
+
+
 class _Handles:
     """Several handles as one."""
 
@@ -183,20 +221,24 @@ def register_multi_grad_hook(
     [tensor([3.]), tensor([3.])]
     """
     if mode not in ("all", "any"):
-        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode!r}")
-    found: list[Any] = [None] * len(tensors)
-    state = {"count": 0}
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    found: dict[int, Tensor] = {}
+
+    def finish() -> None:
+        gradients = [found.get(i) for i in range(len(tensors))]
+        waiting = bool(found)
+        found.clear()
+        if mode == "all" and waiting:
+            fn(gradients)
 
     def hook(i: int, gradient: Tensor) -> None:
+        first = not found
         found[i] = gradient
-        state["count"] += 1
-        if mode == "any":
-            if state["count"] == 1:
+        if first:
+            stops.at_end(finish)
+            if mode == "any":
                 fn(gradient)
-        elif state["count"] == len(tensors):
-            gradients = list(found)
-            state["count"] = 0
-            found[:] = [None] * len(tensors)
-            fn(gradients)
+        if mode == "all" and len(found) == len(tensors):
+            finish()
 
     return _Handles([x.register_hook(functools.partial(hook, i)) for i, x in enumerate(tensors)])

@@ -80,7 +80,23 @@ class Node:
 
     def name(self) -> str:
         """PyTorch's name of the node."""
-        return type(self).__name__
+        kind = type(self).__name__
+        return f"torch::autograd::{kind}" if kind == "AccumulateGrad" else kind
+
+    def __call__(self, *gradients: Tensor | None) -> Any:
+        """The gradients of its inputs, from those of its outputs; it runs apart from any backward pass.
+
+        One gradient, or a tuple of them; None where there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If what it saved was freed or changed.
+        """
+        from jitgrad.autograd.recorded import run_node
+
+        found = run_node(self._capsule, gradients)
+        return found[0] if len(found) == 1 else tuple(found)
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
@@ -110,7 +126,7 @@ class Node:
             If it is any other node.
         """
         if entry.node_word(self._capsule, col.OP) != col.LEAF:
-            raise AttributeError(f"{self.name()!r} object has no attribute 'variable'")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'variable'")
         return entry.node_tensor(self._capsule)
 
     def _sequence_nr(self) -> int:
@@ -159,7 +175,7 @@ class Node:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object, row {entry.node_row(self._capsule)}>"
+        return f"<{type(self).__name__} object, row {entry.node_row(self._capsule)}>"
 
 
 _classes: dict[str, type[Node]] = {}
@@ -214,7 +230,7 @@ def of_capsule(capsule: Any) -> Node:
     return node
 
 
-def _producer(capsule: Any) -> tuple[Node, int]:
+def producer(capsule: Any) -> tuple[Node, int]:
     """The node that computed a row, and which of its outputs the row is."""
     # A cast that promotion inserted, say, is no op of the user's: PyTorch has no node there.
     while _implicit(entry.node_word(capsule, col.FLAGS)):
@@ -235,13 +251,13 @@ def _edges(capsule: Any) -> list[tuple[Node | None, int]]:
     op = OPS[entry.node_word(capsule, col.OP)]
     vjps = op.vjps
     if op.name in _REFLECTED and entry.node_word(capsule, col.INPUT) == col.NONE:
-        return [_producer(entry.node_input(capsule, 1))]
+        return [producer(entry.node_input(capsule, 1))]
     for i in range(entry.node_word(capsule, col.NIN)):
         if vjps[i : i + 1] == (None,):
             # An index or a mask, which has no gradient and no edge.
             continue
         above = entry.node_input(capsule, i)
-        found.append((None, 0) if above is None else _producer(above))
+        found.append((None, 0) if above is None else producer(above))
     return found
 
 
@@ -249,4 +265,4 @@ def grad_fn(tensor: Tensor) -> Node | None:
     """The node that made a tensor; None for a leaf."""
     if entry.word(tensor, col.OP) == col.LEAF:
         return None
-    return _producer(call(entry.node, tensor))[0]
+    return producer(call(entry.node, tensor))[0]

@@ -42,6 +42,19 @@ class _Reached:
         self.gradient = gradient if self.gradient is None else self.gradient + gradient
 
 
+def run_node(node: Any, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    """The gradients of a node's inputs from those of its outputs; nothing is freed."""
+    held = entry.held(node)
+    if isinstance(held, FunctionContext):
+        return stops.fitted(node, tuple(held.run(list(gradients), True, node)))
+    (gradient,) = gradients
+    assert gradient is not None
+    if entry.node_word(node, col.OP) == col.LEAF:
+        Pass.accumulate(node, gradient, False)
+        return ()
+    return stops.vjp(node, gradient, held)
+
+
 #: Called with a node and the gradients that it computed.
 Check = Callable[[Any, Sequence[Any]], None]
 
@@ -85,12 +98,15 @@ class Pass:
         """Run it; returns the gradients that were asked for, in mode COLLECT."""
         before = engine.grad_mode()
         engine.set_grad_mode(self._recorded)
+        outer = stops.begin(self._all)
         try:
             for seq in sorted(self._reached, reverse=True):
                 at = self._reached.pop(seq)
                 if self._all or at.asked or at.below:
                     self._visit(at)
+            stops.finish()
         finally:
+            stops.end(outer)
             engine.set_grad_mode(before)
         if not self._collect:
             return None
@@ -163,7 +179,7 @@ class Pass:
         add = at.asked and not self._collect
         if at.gradient is not None:
             if add or (leaf and self._all) or entry.node_word(at.node, col.FLAGS) & col.F_RETAIN:
-                self._accumulate(at.node, at.gradient)
+                self.accumulate(at.node, at.gradient, self._recorded)
                 if leaf and held is not None:
                     stops.after_leaf(held, at.gradient, at.node)
             self._keep(at)
@@ -210,13 +226,15 @@ class Pass:
         if at.asked and self._collect and at.gradient is not None:
             self._kept.setdefault(at.seq, at.gradient)
 
-    def _accumulate(self, node: Any, gradient: Tensor) -> None:
+    @staticmethod
+    def accumulate(node: Any, gradient: Tensor, recorded: bool) -> None:
+        """Add to the ``.grad`` of a node's Tensor."""
         x = entry.node_tensor(node)
         before = entry.grad(x)
         if before is None:
             # The gradient may be what the user gave, or be sent to others too.
             entry.set_grad(x, gradient.clone())
-        elif self._recorded:
+        elif recorded:
             entry.set_grad(x, before + gradient)
         else:
             before += gradient

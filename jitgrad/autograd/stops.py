@@ -6,6 +6,8 @@ for `engine.run_backward` to call; everything here runs without recording.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
@@ -21,6 +23,56 @@ if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
 
 Gradients = tuple["Tensor | None", ...]
+
+
+class _Running(threading.local):
+    """What is to be called at the end of the pass that this thread is running."""
+
+    callbacks: list[Callable[[], None]] | None = None
+    #: Whether its gradients go to the leaves only: it is neither `grad` nor has chosen inputs.
+    to_leaves = True
+
+
+_running = _Running()
+
+
+def begin(to_leaves: bool) -> Any:
+    """A pass begins; returns what `end` needs to go back to the pass around it."""
+    outer = _running.callbacks, _running.to_leaves
+    _running.callbacks, _running.to_leaves = [], to_leaves
+    return outer
+
+
+def goes_to_leaves() -> bool:
+    """Whether the pass that is running adds to the ``.grad`` of all leaves."""
+    return _running.to_leaves
+
+
+def at_end(callback: Callable[[], None]) -> None:
+    """Have ``callback`` called when the pass that is running has come to its end.
+
+    Raises
+    ------
+    RuntimeError
+        If there is none.
+    """
+    if _running.callbacks is None:
+        raise RuntimeError(
+            "Final callbacks can only be installed during backward pass, that is, from a hook or the"
+            " backward of a custom function"
+        )
+    _running.callbacks.append(callback)
+
+
+def finish() -> None:
+    """Call what waits for the end of the pass, also what is added meanwhile."""
+    for callback in _running.callbacks or ():
+        callback()
+
+
+def end(outer: Any) -> None:
+    """Go back to the pass around this one, if any."""
+    _running.callbacks, _running.to_leaves = outer
 
 
 def act(context: int, stash: dict[int, list[Any]], retain: bool) -> tuple[Any, ...]:
@@ -126,7 +178,9 @@ def after_leaf(held: Held, gradient: Tensor, node: Any) -> None:
     if held.accumulated:
         leaf = entry.node_tensor(node)
         for hook in list(held.accumulated.values()):
-            hook(leaf)
+            found = hook(leaf)
+            if found is not None:
+                raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
 
 
 def _set_aside(
@@ -160,8 +214,8 @@ def replaced(hook: Any, gradient: Tensor, found: Any) -> Tensor:
         )
     if found.dtype is not gradient.dtype:
         raise RuntimeError(
-            f"hook {_hook_name(hook)} has changed the type of value (was {gradient.dtype} got"
-            f" {found.dtype})"
+            f"hook {_hook_name(hook)} has changed the type of value (was {gradient.type()} got"
+            f" {found.type()})"
         )
     return found
 
@@ -187,9 +241,7 @@ def fitted(node: Any, gradients: Gradients) -> list[Tensor | None]:
             found.append(None)
             continue
         if not isinstance(gradient, Tensor):
-            raise TypeError(
-                f"expected Variable or None (got {type(gradient).__name__}) as gradient {i}"
-            )
+            raise RuntimeError(f"expected Variable or None (got {type(gradient).__name__})")
         found.append(_fitted(gradient, below, i))
     return found
 

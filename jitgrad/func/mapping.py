@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jitgrad import random
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry, header
 from jitgrad.arena.interception import intercepted
@@ -24,6 +26,12 @@ def _guard(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def guarded(tensor: Any) -> Any:
         began = getattr(_local, "began", None)
         if began is not None and entry.word(tensor, col.SEQ) > began:
+            if sys._getframe(2).f_code.co_name == "__bool__":
+                raise RuntimeError(
+                    "vmap: It looks like you're attempting to use a Tensor in some data-dependent control"
+                    " flow. We don't support that yet, please file an issue at"
+                    " https://github.com/pytorch/pytorch/issues ."
+                )
             raise RuntimeError(
                 "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling"
                 " .item() on a Tensor, please try to rewrite what you're doing with other operations."
@@ -34,15 +42,26 @@ def _guard(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @contextmanager
-def _mapping() -> Iterator[None]:
+def _mapping(randomness: str) -> Iterator[None]:
     """Numbers can't be read inside; the outermost vmap of the thread says since when."""
     before = getattr(_local, "began", None)
+    outer, random.mapping.randomness = random.mapping.randomness, randomness
     _local.began = int(header[col.H_SEQ]) if before is None else before
     try:
         with intercepted({"item": _guard}):
             yield
     finally:
         _local.began = before
+        random.mapping.randomness = outer
+
+
+def _examples(size: int, randomness: str) -> Iterator[int]:
+    """The numbers of the examples; with the same random numbers for each if asked."""
+    state = random.get_rng_state() if randomness == "same" else None
+    for i in range(size):
+        if state is not None:
+            random.set_rng_state(state)
+        yield i
 
 
 def vmap(
@@ -66,7 +85,7 @@ def vmap(
     out_dims : int or container
         Where the new dim stands in each result.
     randomness : {"error", "different", "same"}
-        Accepted; each example draws its own random numbers unless it is "same".
+        What drawing random numbers inside does: raise, give each example its own, or all the same.
     chunk_size : int, optional
         Accepted and without effect.
 
@@ -93,7 +112,7 @@ def vmap(
         dims = _dims(args, in_dims, name)
         values, rebuild = flatten(args)
         size = _size(values, dims, in_dims, name)
-        with _mapping():
+        with _mapping(randomness):
             parts = [
                 x.unbind(d) if d is not None else None for x, d in zip(values, dims, strict=True)
             ]
@@ -104,7 +123,7 @@ def vmap(
                     ),
                     **kwargs,
                 )
-                for i in range(size)
+                for i in _examples(size, randomness)
             ]
         return _joined(results, out_dims, name)
 
@@ -132,7 +151,7 @@ def _dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]:
         ) from None
     found: list[int | None] = []
     for x, d in zip(flatten(args)[0], said, strict=True):
-        if d is None or (isinstance(in_dims, int) and not levels.is_tensor(x)):
+        if d is None:
             found.append(None)
             continue
         if not isinstance(d, int):

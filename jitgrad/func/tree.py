@@ -6,6 +6,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.return_types import Results
+
 #: How the leaves of a container make one like it again.
 Rebuild = Callable[[list[Any]], Any]
 
@@ -24,6 +26,8 @@ def _parts(value: Any) -> tuple[list[Any], Rebuild] | None:
             return made
 
         return list(value.values()), mapping
+    if isinstance(value, Results):
+        return list(value), kind
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return list(value), lambda items: kind(*items)
     if kind in (list, tuple):

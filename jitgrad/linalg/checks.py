@@ -15,6 +15,10 @@ class LinAlgError(RuntimeError):
     """A matrix that cannot be inverted or factorised."""
 
 
+# PyTorch's class has this name, and an underscore in it.
+LinAlgError.__name__ = "_LinAlgError"
+
+
 def need_matrix(name: str, x: Tensor, halves: bool = False) -> None:
     """Refuse what has no two dims, integers and, unless ``halves``, 16-bit floats."""
     if x.ndim < 2:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.autograd.function import Function
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
 from jitgrad.linalg.solving import inv
@@ -15,28 +15,6 @@ from jitgrad.ops.products import matmul
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
-
-
-class QR(NamedTuple):
-    """What `qr` returns."""
-
-    Q: Tensor
-    R: Tensor
-
-
-class SVD(NamedTuple):
-    """What `svd` returns."""
-
-    U: Tensor
-    S: Tensor
-    Vh: Tensor
-
-
-class Eigen(NamedTuple):
-    """What `eigh` returns."""
-
-    eigenvalues: Tensor
-    eigenvectors: Tensor
 
 
 def _without_diagonal(x: Tensor) -> Tensor:
@@ -156,7 +134,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     return transposed(y) if upper else y
 
 
-def qr(A: Tensor, mode: Any = "reduced") -> QR:
+def qr(A: Tensor, mode: Any = "reduced") -> Any:
     """``A = Q @ R`` with orthogonal columns in ``Q`` and a triangular ``R``.
 
     Gradients are there for "reduced" and no more columns than rows.
@@ -168,7 +146,7 @@ def qr(A: Tensor, mode: Any = "reduced") -> QR:
             " 'complete'"
         )
     if mode == "reduced" and A.shape[-2] >= A.shape[-1]:
-        return QR(*LinalgQr.apply(A))
+        return return_types.linalg_qr(LinalgQr.apply(A))
     if A.requires_grad:
         raise NotImplementedError(
             "linalg.qr: gradients are there for mode='reduced' and matrices with no more columns than"
@@ -178,11 +156,11 @@ def qr(A: Tensor, mode: Any = "reduced") -> QR:
     if mode == "r":
         from jitgrad.creation import empty
 
-        return QR(empty(0, dtype=A.dtype), made(found, A))
-    return QR(made(found[0], A), made(found[1], A))
+        return return_types.linalg_qr((empty(0, dtype=A.dtype), made(found, A)))
+    return return_types.linalg_qr((made(found[0], A), made(found[1], A)))
 
 
-def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+def svd(A: Tensor, full_matrices: bool = True) -> Any:
     """``A = U @ diag(S) @ Vh``, the singular values in falling order.
 
     The vectors beyond the number of singular values (``full_matrices``) get no gradient.
@@ -197,7 +175,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD:
         k = min(n, m)
         u = cat([u, made(wide[..., :, k:], A)], -1)
         vh = cat([vh, made(tall[..., k:, :], A)], -2)
-    return SVD(u, s, vh)
+    return return_types.linalg_svd((u, s, vh))
 
 
 def svdvals(A: Tensor) -> Tensor:
@@ -205,12 +183,12 @@ def svdvals(A: Tensor) -> Tensor:
     return svd(A, False).S
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues in rising order and eigenvectors of symmetric matrices, of which one triangle is read."""
     need_square("linalg.eigh", A)
     if UPLO not in ("L", "U", "l", "u"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return Eigen(*LinalgEigh.apply(A, UPLO))
+    return return_types.linalg_eigh(LinalgEigh.apply(A, UPLO))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:

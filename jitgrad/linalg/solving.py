@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.autograd.function import Function
 from jitgrad.errors import sizes
 from jitgrad.linalg.checks import LinAlgError, made, need_matrix, need_square, transposed
+from jitgrad.ops.names import name as naming
+from jitgrad.ops.names import named
 from jitgrad.ops.operands import tensor_of
 from jitgrad.ops.products import broadcast_shapes, matmul
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
-
-
-class SignAndLog(NamedTuple):
-    """What `slogdet` returns."""
-
-    sign: Tensor
-    logabsdet: Tensor
-
-
-class LeastSquares(NamedTuple):
-    """What `lstsq` returns."""
-
-    solution: Tensor
-    residuals: Tensor
-    rank: Tensor
-    singular_values: Tensor
 
 
 # ---------------------------------------------------------------- nodes
@@ -192,8 +178,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
             f" {A.dtype.letter} and B of type {B.dtype.letter} instead"
         )
     batch = broadcast_shapes(A.shape[:-2], b.shape[:-2])
-    x = LinalgSolve.apply(A.expand(*batch, *A.shape[-2:]), b.expand(*batch, *b.shape[-2:]))
-    return x.squeeze(-1) if vector else x
+    x = LinalgSolve.apply(A.expand([*batch, *A.shape[-2:]]), b.expand([*batch, *b.shape[-2:]]))
+    return naming(x.squeeze(-1), "LinalgSolveExBackward0") if vector else x
 
 
 def det(A: Tensor) -> Tensor:
@@ -205,10 +191,10 @@ def det(A: Tensor) -> Tensor:
     return LinalgDet.apply(A)
 
 
-def slogdet(A: Tensor) -> SignAndLog:
+def slogdet(A: Tensor) -> Any:
     """The sign of the determinant, and the logarithm of its absolute value."""
     need_square("linalg.slogdet", A)
-    return SignAndLog(*LinalgSlogdet.apply(A))
+    return return_types.linalg_slogdet(LinalgSlogdet.apply(A))
 
 
 def pinv(
@@ -226,7 +212,8 @@ def pinv(
     return LinalgPinv.apply(A, bound)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> LeastSquares:
+@named("LinalgLstsqBackward0")
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> Any:
     """The ``X`` for which ``A @ X`` is nearest to ``B``, with the squared residuals and the rank."""
     need_matrix("linalg.lstsq", A)
     vector = B.ndim == A.ndim - 1
@@ -243,7 +230,8 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None) -> LeastSquares:
     from jitgrad.creation import empty
 
     residuals = (matmul(A, x) - b).square().sum(-2) if full else empty(0, dtype=A.dtype)
-    return LeastSquares(x.squeeze(-1) if vector else x, residuals, rank, empty(0, dtype=A.dtype))
+    found = (x.squeeze(-1) if vector else x, residuals, rank, empty(0, dtype=A.dtype))
+    return return_types.linalg_lstsq(found)
 
 
 def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:

@@ -82,7 +82,7 @@ class LinearCrossEntropyLoss(Module):
         bias = self.linear.bias
         return F.linear_cross_entropy(
             input,
-            self.linear.weight.reshape(*rows, self.in_features),
+            self.linear.weight.reshape([*rows, self.in_features]),
             target,
             linear_bias=None if bias is None else bias.reshape(rows),
             weight=self.weight,

@@ -133,26 +133,46 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     return sum_over(input.detach() != 0, dim)
 
 
-def _with_mean(name: str, spread: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    input = args[0]
+def _with_mean(
+    name: str,
+    spread: Any,
+    input: Tensor,
+    dim: Any,
+    unbiased: bool | None,
+    keepdim: bool,
+    correction: float | None,
+) -> Any:
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"{name} only support floating point and complex dtypes")
-    dim = args[1] if len(args) > 1 else kwargs.get("dim")
-    keepdim = args[3] if len(args) > 3 else kwargs.get("keepdim", False)
     over = None if isinstance(dim, bool) else dim
-    return spread(*args, **kwargs), mean(input, over, keepdim)
+    found = spread(input, dim, unbiased, keepdim, correction=correction)
+    return found, mean(input, over, keepdim)
 
 
 @named("VarMeanBackward0")
-def var_mean(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Any:
     """`var`, with its arguments, and `mean`."""
-    return _with_mean("var_mean", var, (input, *args), kwargs)
+    return _with_mean("var_mean", var, input, dim, unbiased, keepdim, correction)
 
 
 @named("StdMeanBackward0")
-def std_mean(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Any:
     """`std`, with its arguments, and `mean`."""
-    return _with_mean("std_mean", std, (input, *args), kwargs)
+    return _with_mean("std_mean", std, input, dim, unbiased, keepdim, correction)
 
 
 # ---------------------------------------------------------------- norms

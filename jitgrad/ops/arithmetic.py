@@ -172,10 +172,14 @@ def square_row(input: Tensor) -> tuple[Any, ...]:
 def bitwise_not(input: Tensor) -> Tensor:
     """Every bit the other way; for bools `logical_not`."""
     need_tensor("bitwise_not", input)
-    return invert(input)
+    return record(BY_NAME["logical_not" if input.dtype is dtypes.bool else "bitwise_not"], input)
 
 
 def invert(self: Tensor) -> Tensor:
+    if self.dtype.is_floating_point:
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+        )
     name = "logical_not" if self.dtype is dtypes.bool else "bitwise_not"
     return record(BY_NAME[name], self)
 
@@ -320,4 +324,5 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
 
 def clone(input: Tensor) -> Tensor:
     """A copy; gradients flow through it to the original."""
+    need_tensor("clone", input)
     return record(CLONE, input)

@@ -18,6 +18,7 @@ from jitgrad.ops.arithmetic import (
 )
 from jitgrad.ops.elementwise import ALIASES, BINARY, UNARY, record_
 from jitgrad.ops.table import BY_NAME, Op
+from jitgrad.sequences import check_fill
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -119,6 +120,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         raise RuntimeError(
             f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
         )
+    check_fill(value, self.dtype)
     return record_(BY_NAME["copy"], self, value)
 
 

@@ -21,6 +21,15 @@ def numel(input: Tensor) -> int:
     return input.numel()
 
 
+def _need_tensors(name: str, input: Any, other: Any) -> None:
+    for place, argument, value in ((1, "input", input), (2, "other", other)):
+        if not is_tensor(value):
+            raise TypeError(
+                f"{name}(): argument '{argument}' (position {place}) must be Tensor,"
+                f" not {type(value).__name__}"
+            )
+
+
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements.
 
@@ -30,6 +39,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     >>> jitgrad.equal(jitgrad.tensor([1, 2]), jitgrad.tensor([1, 2]))
     True
     """
+    _need_tensors("equal", input, other)
     if input.shape != other.shape:
         return False
     return bool((input.detach() == other.detach()).all())
@@ -43,8 +53,12 @@ def isclose(
     equal_nan: bool = False,
 ) -> Tensor:
     """Elementwise ``|input - other| <= atol + rtol * |other|``; infinities must be equal."""
+    _need_tensors("isclose", input, other)
     if input.dtype is not other.dtype:
-        raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
+        raise RuntimeError(f"{input.dtype.letter} did not match {other.dtype.letter}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     a, b = input.detach(), other.detach()
     close = a == b
     if a.dtype.is_floating_point:
@@ -66,4 +80,5 @@ def allclose(
     equal_nan: bool = False,
 ) -> bool:
     """Whether all elements are close (see `isclose`)."""
+    _need_tensors("allclose", input, other)
     return bool(isclose(input, other, rtol, atol, equal_nan).all())

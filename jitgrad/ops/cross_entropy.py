@@ -304,7 +304,7 @@ def _of_probabilities(
 
 def _along(weight: Tensor, d: int, ndim: int) -> Tensor:
     """Class weights as a tensor that broadcasts along dim ``d``."""
-    return weight.reshape(*(-1 if e == d else 1 for e in range(ndim)))
+    return weight.reshape([*(-1 if e == d else 1 for e in range(ndim))])
 
 
 def _smoothed(

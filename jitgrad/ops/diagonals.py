@@ -8,6 +8,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.errors import sizes
+from jitgrad.ops.names import name as naming
 from jitgrad.ops.names import named
 from jitgrad.ops.operands import in_place, nonzero_positions, tensor_of
 from jitgrad.ops.picking import index_copy
@@ -63,7 +64,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     if input.ndim == 1:
         return diag_embed(input, diagonal)
     if input.ndim == 2:
-        return input.diagonal(diagonal).clone()
+        return naming(input.diagonal(diagonal).clone(), "DiagonalBackward0_copy")
     raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.ndim}D")
 
 

@@ -144,8 +144,8 @@ def _product(
         # Nothing to add up: a broadcast product.
         a = a.permute([left.index(label) for label in [*batch, *rows]])
         b = b.permute([right.index(label) for label in [*batch, *columns]])
-        a = a.reshape(*a.shape, *[1] * len(columns))
-        b = b.reshape(*b.shape[: len(batch)], *[1] * len(rows), *b.shape[len(batch) :])
+        a = a.reshape([*a.shape, *[1] * len(columns)])
+        b = b.reshape([*b.shape[: len(batch)], *[1] * len(rows), *b.shape[len(batch) :]])
         return a * b, [*batch, *rows, *columns]
     size = dict(zip(left, a.shape, strict=True)) | dict(zip(right, b.shape, strict=True))
     n, m, k, w = (prod(size[label] for label in group) for group in (batch, rows, summed, columns))

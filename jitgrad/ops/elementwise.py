@@ -100,23 +100,30 @@ def _function(name: str, op: Op) -> Callable[..., Tensor]:
     method = _method(op)
     if op.nin == 1:
 
-        def function(input: Tensor) -> Tensor:
+        def function(input: Tensor, *, out: Tensor | None = None) -> Tensor:
             need_tensor(name, input)
-            return method(input)
+            return method(input) if out is None else written(name, out, method(input))
 
     else:
         number_first, tensor_second = name in _NUMBER_FIRST, name in _TENSOR_SECOND
 
-        def function(input: Tensor, other: Any) -> Tensor:  # type: ignore[misc]
+        def function(input: Tensor, other: Any, *, out: Tensor | None = None) -> Tensor:  # type: ignore[misc]
             if number_first:
                 need_one_tensor(name, input, other)
             else:
                 need_tensor(name, input)
             if tensor_second:
                 need_tensor(name, other, "other", 2)
-            return method(input, other)
+            return method(input, other) if out is None else written(name, out, method(input, other))
 
     return _described(name, op, function)
+
+
+def written(name: str, out: Any, result: Tensor) -> Any:
+    """A result in the tensor given as ``out=``."""
+    from jitgrad.ops.out import write_out
+
+    return write_out(name, out, result, exact=False)
 
 
 def _described(name: str, op: Op, function: Callable[..., Tensor]) -> Callable[..., Tensor]:

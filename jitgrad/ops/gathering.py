@@ -42,9 +42,7 @@ def _same_dims(x: tuple[int, ...], index: tuple[int, ...], what: str) -> None:
         raise RuntimeError(f"Index tensor must have the same number of dimensions as {what} tensor")
 
 
-def gather(
-    input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: None = None
-) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """For each place of ``index``, the element of ``input`` that it names along a dim.
 
     Parameters
@@ -92,9 +90,7 @@ def gather(
         raise RuntimeError(str(error)) from None
 
 
-def take_along_dim(
-    input: Tensor, indices: Tensor, dim: int | None = None, *, out: None = None
-) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with ``input`` and ``indices`` broadcast in the other dims; flat without a dim.
 
     Raises

@@ -74,9 +74,7 @@ def _promoted(x: Tensor, dtype: dtypes.dtype) -> Tensor:
     return made
 
 
-def cat(
-    tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: None = None
-) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors one after the other along a dim.
 
     Parameters
@@ -85,7 +83,7 @@ def cat(
         At least one; of the same sizes but for ``dim``.  Empty 1-D tensors fit anything, as in PyTorch.
         Of mixed dtypes the result has the common one.
     dim : int
-        The dim, counted from the end if negative; ``axis`` is another name for it.
+        The dim, counted from the end if negative.
 
     Returns
     -------
@@ -124,7 +122,7 @@ def cat(
         if model == (0,):
             return record.explicit(CAT, found, (0,), (0,))
     ndim = len(model)
-    d = views.wrap_dim(dim if axis is None else axis, ndim)
+    d = views.wrap_dim(dim, ndim)
     total = 0
     for i, shape in enumerate(shapes):
         if shape != model:
@@ -147,7 +145,7 @@ def cat(
 concat = concatenate = cat
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: None = None) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dim.
 
     Parameters

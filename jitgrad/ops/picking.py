@@ -57,7 +57,7 @@ def _along(x: tuple[int, ...], d: int, n: int) -> tuple[int, ...]:
     return prod(x[:d]), x[d] if x else 1, n, prod(x[d + 1 :]), 0
 
 
-def index_select(input: Tensor, dim: int, index: Tensor, *, out: None = None) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The positions of a dim that ``index`` names, in its order.
 
     Parameters
@@ -148,7 +148,7 @@ def _blocks_at(
 
 
 def index_add(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1, out: None = None
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
 ) -> Tensor:
     """A copy of ``input`` with ``alpha`` times the blocks of ``source`` added along a dim.
 
@@ -313,7 +313,7 @@ def embedding(
 
 
 # ---------------------------------------------------------------- masks
-def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where a bool mask is True (both broadcast), as a vector in row-major order.
 
     Raises
@@ -338,7 +338,7 @@ def masked_select(input: Tensor, mask: Tensor, *, out: None = None) -> Tensor:
     return record.explicit(MASKED_SELECT, (source, positions), (n,), (1, prod(common), n, 1, 0))
 
 
-def nonzero(input: Tensor, *, as_tuple: bool = False, out: None = None) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where elements are not zero: an (n, dims) int64 matrix, or a tuple of a vector for each dim.
 
     Examples
@@ -360,7 +360,7 @@ def argwhere(input: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- repetition of elements
 def repeat_interleave(
-    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
     """Each position of a dim several times in a row.
 
@@ -369,7 +369,8 @@ def repeat_interleave(
     input : Tensor
         Any shape and dtype; seen as flat without a dim.
     repeats : int or Tensor
-        How often: for all, or for each position of the dim.
+        How often: for all, or for each position of the dim.  Alone, ``input`` is this, and positions
+        are repeated.
 
     Raises
     ------
@@ -382,6 +383,10 @@ def repeat_interleave(
     >>> jitgrad.repeat_interleave(jitgrad.tensor([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
+    from jitgrad.creation import arange
+
+    if repeats is None:
+        return repeat_interleave(arange(input.shape[0], device=input.device), input)
     if dim is None:
         return repeat_interleave(flatten(input), repeats, 0)
     x = entry.shape(input)
@@ -392,7 +397,10 @@ def repeat_interleave(
     if times.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if (times < 0).any():
-        raise RuntimeError("Repeats must be non-negative")
+        given = (
+            "repeats can not be negative" if is_tensor(repeats) else "Repeats must be non-negative"
+        )
+        raise RuntimeError(given)
     if times.ndim == 1 and times.size not in (1, x[d]):
         raise RuntimeError(
             "repeats must have the same size as input along dim, but got repeats.size(0) ="

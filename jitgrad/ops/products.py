@@ -12,6 +12,7 @@ from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, sum_to
 from jitgrad.ops.table import KERNEL, Op, register
 from jitgrad.ops.views import squeeze_, unsafe_view
+from jitgrad.size import Size
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -248,12 +249,12 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             f"Expected size for first two dimensions of batch2 tensor to be: [{prod(batch)}, {a[-1]}]"
             f" but got: [{prod(batch)}, {b[-2]}]."
         )
-    left = input.expand(*batch, *a[-2:]).reshape(prod(batch), *a[-2:])
-    right = other.expand(*batch, *b[-2:]).reshape(prod(batch), *b[-2:])
+    left = input.expand([*batch, *a[-2:]]).reshape(prod(batch), *a[-2:])
+    right = other.expand([*batch, *b[-2:]]).reshape(prod(batch), *b[-2:])
     return unsafe_view(bmm(left, right), (*batch, a[-2], b[-1]))
 
 
-def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+def broadcast_shapes(*shapes: Sequence[int]) -> Size:
     """The shape that tensors of these shapes broadcast to.
 
     Raises
@@ -273,7 +274,7 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
                     f" non-singleton dimension {d}"
                 )
         result = [m if n == 1 else n for n, m in zip(left, right, strict=True)]
-    return tuple(result)
+    return Size(result)
 
 
 # ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)

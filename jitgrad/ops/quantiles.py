@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.ops.gathering import gather
 from jitgrad.ops.names import named
 from jitgrad.ops.operands import beside, is_tensor
@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-class MinAndMax(NamedTuple):
-    """What `aminmax` returns."""
-
-    min: Tensor
-    max: Tensor
-
-
 @named("AminmaxBackward0")
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """The smallest and the largest element, of all or along a dim; equal ones share the gradient.
 
     Raises
@@ -42,7 +35,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
         )
     over: Any = () if dim is None else dim
-    return MinAndMax(amin(input, over, keepdim), amax(input, over, keepdim))
+    return return_types.aminmax((amin(input, over, keepdim), amax(input, over, keepdim)))
 
 
 def _levels(name: str, input: Tensor, q: Any) -> tuple[Any, bool]:
@@ -102,7 +95,7 @@ def _quantile(
         found = low.lerp(high, beside(input, weight.astype(input.dtype.name)))
     if keepdim and input.ndim:
         if dim is None:
-            found = found.reshape(*[1] * input.ndim, len(levels))
+            found = found.reshape([*[1] * input.ndim, len(levels)])
         else:
             found = found.unsqueeze(d)
     elif input.ndim == 0:

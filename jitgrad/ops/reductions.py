@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
@@ -131,13 +131,6 @@ TAKE_EXTREME = {
 }
 
 
-class ValuesAndIndices(NamedTuple):
-    """What an op returns that finds elements along a dim: the values and their positions."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def _floating(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
@@ -228,7 +221,7 @@ def _extreme(
     d = wrap_dim(dim, input.ndim)
     if input.ndim == 0:
         indices = record.lanes(where, input)
-        return ValuesAndIndices(record.lanes(whole, input), indices)
+        return return_types.extremes(name, record.lanes(whole, input), indices)
     if input.shape[d] == 0:
         raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
     indices = record.lanes(where, input.detach(), d, True)
@@ -237,7 +230,7 @@ def _extreme(
         values, indices = values.squeeze(d), indices.squeeze(d)
         # Not the user's op: the node is that of the maximum.
         entry.flag(values, col.F_IMPLICIT, 1)
-    return ValuesAndIndices(values, indices)
+    return return_types.extremes(name, values, indices)
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
@@ -292,6 +285,18 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return record.lanes(ANY, input, dim, keepdim)
 
 
+def lane_length(x: Tensor, dim: Any) -> int:
+    """How many elements a reduction over dims takes together; dims that are wrong count as long ones."""
+    if dim is None or dim == () or dim == []:
+        return x.numel()
+    shape, n = entry.shape(x), 1
+    for d in (dim,) if isinstance(dim, int) else dim:
+        if not -len(shape) <= d < len(shape):
+            return 1 if not shape else 1 << 62
+        n *= shape[d]
+    return n
+
+
 def _spread(
     op: Op,
     root: int,
@@ -308,6 +313,13 @@ def _spread(
         correction = 1 if unbiased is None or unbiased else 0
     elif unbiased is not None:
         raise TypeError(f"{op.name}(): give either unbiased or correction, not both")
+    if lane_length(input, dim) <= correction:
+        warnings.warn(
+            f"{op.name}(): degrees of freedom is <= 0. Correction should be strictly less than the"
+            " reduction factor (input numel divided by output numel).",
+            UserWarning,
+            stacklevel=4,
+        )
     return record.lanes(op, input, dim, keepdim, float(correction), root)
 
 
@@ -421,17 +433,17 @@ def _prod_recipe(step: Step, g: Tensor) -> Gradients:
     x = step.saved(0)
     dims = lane_dims(step)
     kept = [d for d in range(x.ndim) if d not in dims]
-    lanes_last = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
+    lanes_last = x.permute([*kept, *dims]).reshape([*(x.shape[d] for d in kept), -1])
     # The product of the others, which also where something is 0 is right and can be differentiated.
     n = lanes_last.shape[-1]
     from jitgrad.creation import eye
 
-    others = lanes_last.unsqueeze(-2).expand(*lanes_last.shape[:-1], n, n)
+    others = lanes_last.unsqueeze(-2).expand([*lanes_last.shape[:-1], n, n])
     others = others.masked_fill(eye(n, dtype=dtypes.bool), 1.0)
     slope = record.lanes(PROD, others, -1)
     order = [*kept, *dims]
     slope = slope.reshape([x.shape[d] for d in order])
-    return (along(step, g) * slope.permute(*(order.index(d) for d in range(x.ndim))),)
+    return (along(step, g) * slope.permute([order.index(d) for d in range(x.ndim)]),)
 
 
 @recipe(AMAX, AMIN, MAX, MIN)

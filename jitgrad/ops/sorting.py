@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.arena.engine import entry
 from jitgrad.ops import record
 from jitgrad.ops.gathering import gather
@@ -19,7 +19,6 @@ from jitgrad.ops.names import name as naming
 from jitgrad.ops.operands import beside, elements, index_op, tensor_of
 from jitgrad.ops.picking import index_recipe, masked_select
 from jitgrad.ops.recipe import recipe
-from jitgrad.ops.reductions import ValuesAndIndices
 from jitgrad.ops.table import Op
 from jitgrad.ops.views import wrap_dim
 
@@ -61,7 +60,9 @@ def flat_positions(whole: tuple[int, ...], where: Tensor, d: int) -> Tensor:
     return tensor_of(elements(where) * along + others)
 
 
-def read(op: Op, input: Tensor, where: Tensor, d: int, keepdim: bool = True) -> ValuesAndIndices:
+def read(
+    op: Op, input: Tensor, where: Tensor, d: int, keepdim: bool = True
+) -> return_types.Extremes:
     """The elements at positions ``where`` along dim ``d``, of which one is kept or left out."""
     index = flat_positions(entry.shape(input) or (1,), where, d)
     have = entry.shape(where)
@@ -70,7 +71,7 @@ def read(op: Op, input: Tensor, where: Tensor, d: int, keepdim: bool = True) -> 
         shape = have if keepdim and where.numel() != 1 else ()
     attributes = (1, input.numel(), where.numel(), 1, 0)
     values = record.explicit(op, (input, index.reshape(shape)), shape, attributes)
-    return ValuesAndIndices(values, where.reshape(shape))
+    return return_types.extremes(op.name, values, where.reshape(shape))
 
 
 def _order(input: Tensor, d: int, descending: bool = False, first: int | None = None) -> Tensor:
@@ -102,7 +103,7 @@ def _array_order(a: Array, d: int, descending: bool) -> Array:
 
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
-) -> ValuesAndIndices:
+) -> return_types.Extremes:
     """The elements in order along a dim, and where they stood.
 
     Parameters
@@ -118,7 +119,7 @@ def sort(
 
     Returns
     -------
-    ValuesAndIndices
+    (values, indices)
         ``values`` and ``indices`` (int64), both of the shape of ``input``.
 
     Raises
@@ -154,7 +155,7 @@ def _no_bool(name: str, input: Tensor) -> None:
 
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> ValuesAndIndices:
+) -> return_types.Extremes:
     """The ``k`` largest (or smallest) elements along a dim in order, and where they stand.
 
     Raises
@@ -187,7 +188,7 @@ def _size(name: str, input: Tensor, d: int) -> int:
     return n
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> return_types.Extremes:
     """The ``k``-th smallest element (1 is the smallest) along a dim, and where it stands.
 
     Raises
@@ -277,7 +278,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return _median("nanmedian", NANMEDIAN, input, dim, keepdim, True)
 
 
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.Extremes:
     """The most frequent element along a dim (of several the smallest), and where it last stands.
 
     Raises
@@ -312,7 +313,7 @@ def _so_far(input: Tensor, d: int, largest: bool) -> Tensor:
     return tensor_of(np.maximum.accumulate(np.where(hit, place, 0), axis=d))
 
 
-def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
+def cummax(input: Tensor, dim: int) -> return_types.Extremes:
     """The largest element so far along a dim, and where it stands (the last of equal ones).
 
     Examples
@@ -325,7 +326,7 @@ def cummax(input: Tensor, dim: int) -> ValuesAndIndices:
     return read(CUMMAX, input, _so_far(input, d, True), d)
 
 
-def cummin(input: Tensor, dim: int) -> ValuesAndIndices:
+def cummin(input: Tensor, dim: int) -> return_types.Extremes:
     """The smallest element so far along a dim, and where it stands (the last of equal ones)."""
     d = wrap_dim(dim, input.ndim)
     return read(CUMMIN, input, _so_far(input, d, False), d)

@@ -66,7 +66,7 @@ def nan_to_num(
     Examples
     --------
     >>> import jitgrad
-    >>> jitgrad.nan_to_num(jitgrad.tensor([float("nan"), 2.0]), 1.0).tolist()
+    >>> jitgrad.nan_to_num(jitgrad.tensor([jitgrad.nan, 2.0]), 1.0).tolist()
     [1.0, 2.0]
     """
     _need_tensor("nan_to_num", input)
@@ -202,7 +202,7 @@ def _scipy(function: Any, x: Tensor, *more: Any) -> Tensor:
     return tensor_of(function(*more, x._array()), x.dtype)
 
 
-def _floating(input: Tensor) -> Tensor:
+def floating(input: Tensor) -> Tensor:
     from jitgrad.ops.reductions import default_dtype
 
     return input if input.dtype.is_floating_point else input.to(default_dtype())
@@ -294,19 +294,19 @@ def erfinv(input: Tensor) -> Tensor:
     [0.0, inf]
     """
     _need_tensor("erfinv", input)
-    return _apply("Erfinv", _floating(input))
+    return _apply("Erfinv", floating(input))
 
 
 def lgamma(input: Tensor) -> Tensor:
     """The logarithm of the absolute value of the gamma function."""
     _need_tensor("lgamma", input)
-    return _apply("Lgamma", _floating(input))
+    return _apply("Lgamma", floating(input))
 
 
 def digamma(input: Tensor) -> Tensor:
     """The derivative of `lgamma`."""
     _need_tensor("digamma", input)
-    return _apply("Digamma", _floating(input))
+    return _apply("Digamma", floating(input))
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:
@@ -319,7 +319,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
-    return digamma(input) if n == 0 else _apply("Polygamma", n, _floating(input))
+    return digamma(input) if n == 0 else _apply("Polygamma", n, floating(input))
 
 
 erfinv_, lgamma_, digamma_ = (in_place(f, reads=True) for f in (erfinv, lgamma, digamma))

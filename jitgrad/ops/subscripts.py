@@ -223,7 +223,7 @@ def tensor_index(item: Any) -> Any:
         return as_int(item)
     elif isinstance(item, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
-    elif isinstance(item, dict) or not hasattr(item, "__len__"):
+    elif isinstance(item, dict) or not (hasattr(item, "__len__") and hasattr(item, "__getitem__")):
         raise IndexError(_NOT_AN_INDEX.format(type(item).__name__))
     else:
         array = np.asarray([] if len(item) == 0 else _plain(item))
@@ -353,7 +353,7 @@ def _combined(
             attributes += [prod(shape[each.dim : end]), prod(shape[end:last])]
     rest = tuple(shape[e] for e in sorted(others))
     if rest:
-        inputs = [index.reshape(*entry.shape(index), *(1 for _ in rest)) for index in inputs]
+        inputs = [index.reshape([*entry.shape(index), *(1 for _ in rest)]) for index in inputs]
     for k, e in enumerate(sorted(others)):
         inputs.append(_tensor(np.arange(shape[e]).reshape(-1, *(1 for _ in rest[k + 1 :]))))
         attributes += [shape[e], prod(shape[e + 1 : last])]

@@ -26,7 +26,6 @@ ELSEWHERE = {
     ("VdotBackward0", "DotBackward0"),
     ("ViewBackward0", "UnsqueezeBackward0"),
     ("ExpandBackward0", "TransposeBackward0"),
-    ("DiagonalBackward0_copy", "CloneBackward0"),
     ("StackBackward0", "ViewBackward0"),
 }
 #: Functions that are composed of other ops than PyTorch's.
@@ -38,7 +37,6 @@ COMPOSED = (
     "nn.",
     "matrix_norm",
     "multi_dot",
-    "lstsq",
     "solve",
     "quantile",
 )
@@ -56,7 +54,7 @@ NOTHING_SHOWN = (
     "Nanmedian", "Aminmax", "Lgamma", "Erfinv", "Digamma", "Polygamma", "Ldexp", "Addmv", "Addr",
     "Baddbmm", "Addbmm", "Dist", "Rot90", "Trace", "DiagEmbed", "DiagonalScatter", "SelectScatter",
     "SliceScatter", "MaskedScatter", "ScatterReduce", "IndexReduce", "Cumprod", "Logcumsumexp", "Nansum",
-    "VarMean", "StdMean", "Renorm", "View", "UnsafeView", "Squeeze",
+    "VarMean", "StdMean", "Renorm", "View", "UnsafeView", "Squeeze", "DiagonalBackward0_copy",
 )  # fmt: skip
 
 

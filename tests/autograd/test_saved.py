@@ -212,12 +212,50 @@ def test_checkpoint_notices_another_computation() -> None:
 
     def changing(v: Any) -> Any:
         state["n"] += 1
-        return v.exp() if state["n"] == 1 else v.exp() * v
+        return v.exp() if state["n"] % 2 else v.exp() * v
 
+    with pytest.raises(CheckpointError, match="different number of tensors"):
+        checkpoint(changing, x, use_reentrant=False, early_stop=False).sum().backward()
+    # By default it ends when as much is there as was saved first; to have saved more is an error.
+    checkpoint(changing, x, use_reentrant=False).sum().backward()
+    state["n"] = 1
     with pytest.raises(CheckpointError, match="different number of tensors"):
         checkpoint(changing, x, use_reentrant=False).sum().backward()
     with pytest.raises(ValueError, match="determinism_check"):
-        checkpoint(changing, x, determinism_check="some")
+        checkpoint(changing, x, determinism_check="some", use_reentrant=False)
+
+
+def test_reentrant_checkpoint_records_nothing_at_first() -> None:
+    w = jitgrad.tensor([3.0, 4.0], requires_grad=True)
+    x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    modes = []
+
+    def block(v: Any, k: int) -> Any:
+        modes.append(jitgrad.is_grad_enabled())
+        return (v * w * k).sin()
+
+    checkpoint(block, x, 2, use_reentrant=True).sum().backward()
+    assert modes == [False, True]
+    found = x.grad.clone(), w.grad.clone()
+    x.grad = w.grad = None
+    block(x, 2).sum().backward()
+    assert jitgrad.equal(x.grad, found[0])
+    assert jitgrad.equal(w.grad, found[1])
+
+
+def test_reentrant_checkpoint_is_for_backward_alone() -> None:
+    x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
+    y = checkpoint(jitgrad.sin, x, use_reentrant=True)
+    with pytest.raises(RuntimeError, match=r"incompatible with \.grad\(\)"):
+        jitgrad.autograd.grad(y.sum(), x, retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"incompatible with \.grad\(\)"):
+        y.sum().backward(inputs=[x])
+    with pytest.raises(ValueError, match="Unexpected keyword arguments: k"):
+        checkpoint(lambda v, k: v, x, k=1, use_reentrant=True)
+    with pytest.warns(UserWarning, match="use_reentrant parameter should be passed explicitly"):
+        checkpoint(jitgrad.sin, x)
+    with pytest.warns(UserWarning, match="None of the inputs have requires_grad=True"):
+        checkpoint(jitgrad.sin, x.detach(), use_reentrant=True)
 
 
 def test_checkpoint_sequential_of_functions() -> None:

@@ -138,6 +138,9 @@ T.zeros(5, 4).t(), (i,), T.arange(5.)
 T.zeros(5, 4).t(), (slice(1, None, 2), i), T.arange(2.)
 """
 ERRORS = """
+x[{1}]
+x[frozenset([1])]
+x[{1: 2}]
 x[2]
 x[-3]
 x[0, -4]

@@ -327,7 +327,7 @@ def test_a_gradient_that_does_not_fit_is_refused() -> None:
     w.grad = None
     w.data = jitgrad.zeros(3, dtype=jitgrad.float64)
     optimizer.step()
-    with pytest.raises(RuntimeError, match="different size"):
+    with pytest.raises(RuntimeError, match="are the same size"):
         w.grad = gradient
     wide = jitgrad.zeros(1, dtype=jitgrad.float64).expand(3).requires_grad_()
     wide.grad = jitgrad.ones(3, dtype=jitgrad.float64)

@@ -114,7 +114,7 @@ def linear_cross_entropy(
     bias = None if linear_bias is None else linear_bias.reshape(-1)
     scores = linear(input, linear_weight.reshape(-1, input.shape[-1]), bias)
     return cross_entropy(
-        scores.reshape(*input.shape[:-1], *rows),
+        scores.reshape([*input.shape[:-1], *rows]),
         target,
         weight=weight,
         reduction=reduction,
