@@ -162,6 +162,10 @@ SECTIONS = {
     ),
     "programs": Section(f"jitgrad bench --workloads gmm,lorenz,rosenbrock_1000 --vs {ALL}", times),
     "optimisers": Section("jitgrad bench --workloads 'E_*' --vs torch", times),
+    "threads": Section(
+        "jitgrad bench --workloads 'B2,B3,C_*_1M,D_layer_norm,lstm,gpt,resnet18' --vs torch --threads 2",
+        times,
+    ),
     "memory": Section(
         f"jitgrad bench --workloads 'A1,B1,B2,B3,gmm,lorenz,{MODELS},C_exp_1M,D_layer_norm'"
         " --vs torch --memory --budget 0.1 --no-peak",

@@ -208,7 +208,8 @@ def test_tensor_copies() -> None:
     a[0] = 1
     assert x.tolist() == [0, 0, 0]
     y = jitgrad.ones(2, requires_grad=True)
-    z = jitgrad.tensor(y)
+    with pytest.warns(UserWarning, match="recommended to use sourceTensor"):
+        z = jitgrad.tensor(y)
     assert not z.requires_grad
     assert z.data_ptr() != y.data_ptr()
 

@@ -65,7 +65,8 @@ NOT_CALLED = {
     "unbind": "views, several of one call",
     "split": "views, several of one call",
     "split_with_sizes": "views, several of one call",
-    "as_strided": "a view made anew after a change in place",
+    "as_strided_": "as_strided in place",
+    "_unsafe_view": "part of matmul",
     "copy_slices": "what a change in place of a view is to its base",
     **dict.fromkeys(
         (
@@ -202,6 +203,8 @@ op("squeeze", "x", lambda T, x: x.squeeze())
 op("expand", "x", lambda T, x: x.expand(2, *x.shape))
 op("detach", "x", lambda T, x: x.detach())
 op("diagonal", "x", None, "diagonal")
+op("unfold", "x", lambda T, x: x.unfold(1, 2, 1))
+op("as_strided", "x", lambda T, x: T.as_strided(x, (x.shape[0], 2), (x.shape[1], 1)))
 
 # ---------------------------------------------------------------- products
 op("mm", "xz", None, "matmul", flops=lambda s: 2.0 * s**3)

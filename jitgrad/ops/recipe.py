@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
@@ -311,7 +314,32 @@ def _view(step: Step, g: Tensor) -> Tensor | None:
         return sum_to(g, shape)
     if kind == col.VIEW_MEMORY:
         return _through_memory(step, g)
-    return record.explicit(EMBED, (g,), shape, _geometry(step))
+    return embedded(g, shape, _geometry(step))
+
+
+def embedded(g: Tensor, shape: Sequence[int], geometry: Sequence[int]) -> Tensor:
+    """Zeros of ``shape`` with ``g`` in the region of that geometry; elements that coincide are added up."""
+    if not g.is_cuda or not _may_coincide(entry.shape(g), geometry):
+        return record.explicit(EMBED, (g,), shape, geometry)
+    # The GPU's kernel of `EMBED` writes each element, whichever is the last.
+    from jitgrad.ops.operands import beside
+    from jitgrad.ops.picking import index_add
+
+    places = np.full((), geometry[-1], np.int64)
+    for n, stride in zip(entry.shape(g), geometry, strict=False):
+        places = np.add.outer(places, np.arange(n) * stride)
+    flat = zeros((math.prod(shape),), g.dtype, g.device)
+    return index_add(flat, 0, beside(g, places.reshape(-1)), g.reshape(-1)).reshape(shape)
+
+
+def _may_coincide(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether two elements of a region may be the same: a dim's step is not beyond all smaller ones."""
+    reach = 0
+    for stride, n in sorted(zip(strides, shape, strict=False)):
+        if n > 1 and stride <= reach:
+            return True
+        reach += (n - 1) * stride
+    return False
 
 
 def _through_memory(step: Step, g: Tensor) -> Tensor:
@@ -328,8 +356,8 @@ def _through_memory(step: Step, g: Tensor) -> Tensor:
     n = high - low + 1
     mine += [0] * (col.MAX_DIMS - len(mine))
     there = [*theirs, origin - low]
-    memory = record.explicit(EMBED, (g,), (n,), [*mine, start - low])
-    counts = record.explicit(EMBED, (zeros(shape, step.dtype) + 1,), (n,), there)
+    memory = embedded(g, (n,), [*mine, start - low])
+    counts = embedded(zeros(shape, step.dtype, g.device) + 1, (n,), there)
     return record.explicit(EXTRACT, (memory / counts.clamp_min(1),), shape, there)
 
 
@@ -360,4 +388,4 @@ def _embed(step: Step, g: Tensor) -> Gradients:
 
 @recipe(EXTRACT)
 def _extract(step: Step, g: Tensor) -> Gradients:
-    return (record.explicit(EMBED, (g,), step.input_shape(0), _geometry(step)),)
+    return (embedded(g, step.input_shape(0), _geometry(step)),)

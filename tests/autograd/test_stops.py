@@ -5,6 +5,7 @@ Every program runs with jitgrad and with PyTorch, and both must give the same nu
 
 import _thread
 import gc
+import signal
 import threading
 import time
 
@@ -546,8 +547,16 @@ def test_an_exception_in_a_hook_gives_everything_back(error):
     np.testing.assert_allclose(x.grad.numpy(), 8 * e * e + 2 * e, rtol=1e-6)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler: a process that a shell started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.filterwarnings("ignore:Using backward.. with create_graph")
-def test_an_interrupt_ends_a_long_pass():
+def test_an_interrupt_ends_a_long_pass(interruptible):
     """Ctrl-C comes at any time, from outside: here while 50 functions run backward, plainly or recorded."""
     started = threading.Event()
 
@@ -597,6 +606,7 @@ def test_an_interrupt_ends_a_long_pass():
 
 
 def test_a_long_chain_of_functions_is_freed_without_recursion():
+    gc.collect()
     before = jitgrad.memory_stats()["live_rows"]
     x = jitgrad.ones(1, requires_grad=True)
     y = x

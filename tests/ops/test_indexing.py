@@ -128,7 +128,8 @@ def test_index_of_every_dtype(dtype: str) -> None:
 def programs(draw: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """A shape and an index for it, in which no int stands beside positions (NumPy differs there)."""
     shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
-    broadcast = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    # At least one dim: positions without any are an int to NumPy.
+    broadcast = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)))
     advanced = draw(st.booleans())
     index: list[Any] = []
     for size in shape[: draw(st.integers(0, len(shape)))]:
