@@ -73,6 +73,7 @@ def test_freed_memory_is_filled_with_nan():
         header[col.H_DEBUG] = before
 
 
+@pytest.mark.timeout(1200)
 def test_a_part_of_the_suite_in_debug_mode():
     files = [
         HERE / "test_backward.py",

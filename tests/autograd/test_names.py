@@ -78,6 +78,7 @@ def saved(node: Any) -> dict[str, Any]:
     return {name: getattr(node, name) for name in dir(node) if name.startswith("_saved_")}
 
 
+@pytest.mark.timeout(900)  # it compiles the kernels of every call
 def test_names_of_nodes(torch: Any) -> None:
     wrong = []
     for call in CALLS:
@@ -90,6 +91,7 @@ def test_names_of_nodes(torch: Any) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.timeout(900)
 def test_names_of_what_is_saved(torch: Any) -> None:
     wrong = []
     for call in CALLS:
