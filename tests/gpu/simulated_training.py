@@ -248,7 +248,6 @@ def test_digits_trains_as_on_the_cpu() -> None:
 
 
 def test_bench_on_the_device(tmp_path: Path) -> None:
-    pytest.importorskip("typer")
     from typer.testing import CliRunner
 
     from jitgrad.cli.app import app
