@@ -27,6 +27,7 @@ from jitgrad.arena.columns import (
     H_PASS,
     H_SPARE,
     H_SPARE_CAP,
+    H_VIEW_VJP,
     LEAF,
     LOCAL,
     NIN,
@@ -41,10 +42,12 @@ from jitgrad.arena.columns import (
     X_PYTHON,
 )
 from jitgrad.arena.contexts import (
+    ALLOWED,
     ASKED,
     B_BEFORE,
     B_CAP,
     B_COLLECT,
+    B_DIRECT,
     B_GPU,
     B_HEAP,
     B_HEAP_N,
@@ -69,6 +72,7 @@ from jitgrad.arena.contexts import (
     N_ROW,
     N_UNIFORM,
     N_WORDS,
+    READY,
 )
 from jitgrad.arena.gradients import (
     accumulate,
@@ -86,9 +90,8 @@ from jitgrad.arena.vjps import (
     lanes_row,
     pointwise_row,
     ready_to_run,
-    view_row,
 )
-from jitgrad.kernels.lowlevel import jit, raw_free, raw_malloc, raw_realloc, words
+from jitgrad.kernels.lowlevel import call3, jit, raw_free, raw_malloc, raw_realloc, words
 from jitgrad.ops.table import LANES, POINTWISE, VIEW
 
 FIRST_CAPACITY = 64
@@ -242,6 +245,14 @@ def relabel(H, ctx):
         p[LOCAL] = k
 
 
+@jit
+def met(ctx):
+    """Python runs the pass now, without recording: from here on custom functions may be called directly."""
+    c = words(ctx)
+    if c[B_DIRECT] == ALLOWED:
+        c[B_DIRECT] = READY
+
+
 # ---------------------------------------------------------------- the heap
 @jit
 def heap_push(H, ctx, k):
@@ -370,7 +381,7 @@ def row_vjp(H, ctx, k):
     if family == POINTWISE:
         return pointwise_row(H, ctx, k)
     if family == VIEW:
-        return view_row(H, ctx, k)
+        return call3(words(H)[H_VIEW_VJP], (H, ctx, k))
     if family == LANES:
         return lanes_row(H, ctx, k)
     return kernel_row(H, ctx, k)

@@ -285,7 +285,12 @@ H_BLAS_THREADS = (
 )  # addresses of BLAS' functions that tell its number of threads, and set it, or 0
 H_BLAS_LIMIT = H_GPU + 14
 H_LANES_CHUNK = H_GPU + 15  # address of lanes.lanes_chunk
-H_GPU_POOL = H_GPU + 16  # for each size class the first waiting storage, plus 1
+H_DRIVE = H_GPU + 16  # address of driver.drive_c
+H_REGENERATED = H_GPU + 17  # address of histories.regenerated_c; 0 until that part is loaded
+H_VIEW_VJP = H_GPU + 18  # address of view_vjps.view_vjp, or 0
+H_CALLED = H_GPU + 19  # address of stops.called_c, or 0
+H_FINISH = H_GPU + 20  # address of passes.finish_c
+H_GPU_POOL = H_GPU + 21  # for each size class the first waiting storage, plus 1
 HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
 
 #: An address with this bit is one of the GPU: a storage's number and, in its low bits, the byte in it.
@@ -401,6 +406,7 @@ X_LAUNCH = 46  # backward has reached a row on the GPU, whose launches wait for 
 X_DEVICE = 45  # operand i is not on the device that the call is for
 X_BOUNDS = 47  # strides that reach outside the storage, which has so many bytes
 X_LAYOUT = 48  # an input that is laid out otherwise than the op was made for
+X_PART = 49  # a part of the core is not loaded yet (`arena.parts`)
 X_EMPTY = 25  # a reduction over nothing that has no value for it
 
 #: which kernel is missing (first detail word after op and dtype)

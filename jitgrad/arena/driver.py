@@ -16,6 +16,7 @@ from jitgrad.arena.columns import (
     BLOCK,
     H_CHUNK,
     H_DEVICE,
+    H_DRIVE,
     H_PARALLEL,
     H_PARALLEL_FROM,
     H_PLAN,
@@ -39,7 +40,7 @@ from jitgrad.arena.columns import (
 )
 from jitgrad.arena.command_words import PLAN
 from jitgrad.arena.devices import plan_command
-from jitgrad.kernels.lowlevel import call2, call8, int16s, int32s, jit, uint8s, words
+from jitgrad.kernels.lowlevel import call1, call2, call8, int16s, int32s, jit, uint8s, words
 
 #: Elements of the last dim from which a kernel is called for each line of it.
 LONG_LINE = 512
@@ -385,6 +386,11 @@ def chunk(args, dims, steps, H):
 
 @jit
 def drive(H):
+    """Run the plan; 0 or a kernel's status.  By address, so that each part of the core does without it."""
+    return call1(words(H)[H_DRIVE], (H,))
+
+
+def drive_c(H):
     """Run the plan, split among threads from ``H_PARALLEL_FROM`` elements on."""
     h = words(H)
     plan = words(H + H_PLAN * 8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.contexts import DONE
+from jitgrad.arena.parts import BACKWARD, PART_OF, PARTS, RECORDING
 from jitgrad.kernels import cache, companion, loader
 from jitgrad.ops.table import KERNEL, OPS, VIEW, Op
 from jitgrad.ops.table import words as op_words
@@ -36,35 +38,6 @@ class Fault(Exception):
 
     args: FaultWords
 
-
-#: The entries, by the module of `jitgrad.arena` that they stand in.
-ENTRIES = {
-    name: module
-    for module, names in {
-        "entries": "pointwise new borrow restride shape stride word row address version bump item flag grad"
-        " mode take_modes"
-        " set_grad empty_cache pointwise_ view lanes alike explicit convert on_device commands empty_gpu",
-        "sharing": "memory room base base_flags refresh alias data set_data take_data adopt forget view_"
-        " pieces",
-        "passes": "backward resume abort stopped replace settle_leaf settle_row send",
-        "noderefs": "node node_word node_row node_input node_below node_tensor node_saved node_free held hold"
-        " function output function_call begin versions",
-        "updates": "update clear_grads",
-    }.items()
-    for name in names.split()
-}
-#: C functions that other jitted code reaches through the header: name -> (source, arguments, slot).
-ROUTINES = {
-    "chunk": ("jitgrad.arena.driver:chunk", 4, col.H_CHUNK),
-    "lanes_chunk": ("jitgrad.arena.lanes:lanes_chunk", 4, col.H_LANES_CHUNK),
-    "release": ("jitgrad.arena.entries:release_c", 1, col.H_DESTRUCTOR),
-    "add_float32": ("jitgrad.arena.additions:add_float32", 2, col.H_ADD32),
-    "release_node": ("jitgrad.arena.noderefs:release_node", 1, col.H_NODE_DESTRUCTOR),
-    "update_chunk": ("jitgrad.arena.updates:update_chunk", 4, col.H_UPDATE + col.U_CHUNK),
-    "add_float64": ("jitgrad.arena.additions:add_float64", 2, col.H_ADD64),
-    "add_float16": ("jitgrad.arena.additions:add_float16", 2, col.H_ADD_FLOAT16),
-    "add_bfloat16": ("jitgrad.arena.additions:add_bfloat16", 2, col.H_ADD_BFLOAT16),
-}
 
 #: Methods of a custom function's context that a backward pass calls by name.
 _METHODS = ("direct", "fitted")
@@ -187,10 +160,14 @@ def loaded(name: str, build: Callable[[], list[tuple[Callable[..., Any], int]]])
         return loader.load(*compiled)
 
 
-def _prepare(name: str, *what: Any) -> None:
-    """Have a unit that will be asked for soon compiled by another process, if it is not there."""
+#: When a unit's turn to be compiled ahead comes: what surely follows, what may.
+SOON, LATER = 0, 1
+
+
+def _prepare(turn: int, name: str, *what: Any) -> None:
+    """Have a unit that will be asked for compiled by another process, if it is not there."""
     if cache.writable() and not cache.has(name):
-        companion.ask(name, what)
+        companion.ask(name, what, turn)
 
 
 def units_of(kind: str, *numbers: int) -> list[tuple[Callable[..., Any], int]]:
@@ -201,58 +178,84 @@ def units_of(kind: str, *numbers: int) -> list[tuple[Callable[..., Any], int]]:
         return [kernels_of(*numbers)]
     from jitgrad.kernels.compiler import by_name
 
-    (part,) = numbers
-    entries, routines = _members(part)
-    units = [(by_name(f"jitgrad.arena.{ENTRIES[name]}:{name}"), 3) for name in entries]
-    return units + [(by_name(source), n) for source, n, _ in routines]
+    (number,) = numbers
+    part = PARTS[number]
+    units = [
+        (by_name(f"jitgrad.arena.{module}:{name}"), 3) for name, module in part.modules().items()
+    ]
+    return units + [(by_name(f"jitgrad.arena.{r.source}"), r.arguments) for r in part.routines]
 
 
 class _Entries:
-    """The entries, as attributes."""
+    """The entries, as attributes; a part of the core is loaded when one of its is asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+        if name not in PART_OF:
+            raise AttributeError(name)
+        load_part(PART_OF[name])
+        return self.__dict__[name]
 
 
 entry: Any = _Entries()
-entry_addresses: dict[str, int] = {}
+_addresses: dict[str, int] = {}
 
 
-#: The modules of the core's parts: compiled side by side, they take about as long as each other.
-_PARTS = (("entries", "driver", "lanes", "sharing", "updates"), ("passes", "noderefs", "additions"))
+def address_of(name: str) -> int:
+    """The address of an entry's C function."""
+    if name not in _addresses:
+        load_part(PART_OF[name])
+    return _addresses[name]
 
 
-def _members(part: int) -> tuple[list[str], list[tuple[str, int, int]]]:
-    """Entries and routines of a part of the core."""
-    modules = _PARTS[part]
-    return (
-        [name for name, module in ENTRIES.items() if module in modules],
-        [r for r in ROUTINES.values() if r[0].partition(":")[0].rpartition(".")[2] in modules],
-    )
-
-
-def _load_core() -> None:
+@functools.cache
+def part_names() -> tuple[str, ...]:
+    """The names of the core's parts in the cache."""
     # The numbers of these ops are constants in the compiled core.
     known = (op for op in OPS if op.family == VIEW or op.node == "ToCopy")
     numbers = " ".join(f"{op.name}={op.number}" for op in known)
-    names = [f"core {part} {numbers}" for part in range(len(_PARTS))]
-    if not cache.has(names[0]):
-        for part, name in enumerate(names[1:], 1):
-            _prepare(name, "core", part)
-    capsule_new = ctypes.pythonapi.PyCapsule_New
-    capsule_new.restype = ctypes.py_object
-    capsule_new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-    me = capsule_new(H, None, None)
-    for part, part_name in enumerate(names):
-        addresses = loaded(part_name, partial(units_of, "core", part))
-        entries, routines = _members(part)
-        for name, address in zip(entries, addresses, strict=False):
-            entry_addresses[name] = address
-            setattr(entry, name, loader.builtin(name, address, me))
-        for (_, _, slot), address in zip(routines, addresses[len(entries) :], strict=True):
-            header[slot] = address
-    # What is in no part's modules would be called at address 0.
-    assert all(header[slot] for _, _, slot in ROUTINES.values())
+    return tuple(f"core {part} {numbers}" for part in range(len(PARTS)))
+
+
+def load_part(number: int) -> None:
+    """Load a part of the core, compiled now if need be."""
+    part = PARTS[number]
+    modules = part.modules()
+    with _lock:
+        if _addresses.keys() >= modules.keys():
+            return
+        found = loaded(part_names()[number], partial(units_of, "core", number))
+        _addresses.update(zip(modules, found, strict=False))
+        for routine, address in zip(part.routines, found[len(modules) :], strict=True):
+            header[routine.slot] = address
+        for name in modules:
+            function = loader.builtin(name, _addresses[name], _me())
+            setattr(entry, name, _checked(function))
+
+
+@functools.cache
+def _me() -> Any:
+    """What the entries get as ``self``: a capsule with the header's address."""
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    return new(H, None, None)
+
+
+def _checked(function: Any) -> Any:
+    """An entry that checks the arena after each call, in debug mode."""
+    if not header[col.H_DEBUG]:
+        return function
+    from jitgrad.arena import debug
+
+    return debug.checked(function)
+
+
+def _load_core() -> None:
+    """Load what every program needs, and have the rest compiled meanwhile if it is not there."""
+    for number, name in enumerate(part_names()):
+        if number != RECORDING:
+            _prepare(SOON if number == BACKWARD else LATER, name, "core", number)
+    load_part(RECORDING)
 
 
 def bind(tensor: type, slot: Any) -> None:
@@ -318,7 +321,7 @@ def _served_alike(op: Op, which: int) -> list[int]:
 def _prepare_gradients(op: Op, dtype: int) -> None:
     for i, vjp in enumerate(op.vjps, 1):
         if vjp and dtype >= dtypes.FIRST_FLOAT and _served_alike(op, i)[0] == i:
-            _prepare(_unit(op, dtype, i), "kernel", op.number, dtype, i)
+            _prepare(SOON, _unit(op, dtype, i), "kernel", op.number, dtype, i)
 
 
 _own = threading.local()
@@ -371,6 +374,8 @@ def mend(fault: FaultWords, args: tuple[Any, ...]) -> None:
         _switch_thread()
     elif code == col.X_PARALLEL:
         load_parallel()
+    elif code == col.X_PART:
+        load_part(a)
     else:
         from jitgrad import errors
 
@@ -438,11 +443,7 @@ def run_backward(
                 step = (entry.send, context, *stops.fitted(node, gradients))
             else:
                 mend(fault, arguments[1:])
-                step = (
-                    (entry.resume, context, 0)
-                    if code in _STOPS
-                    else (entry.backward, mode, *arguments)
-                )
+                step = (entry.resume, context, 0) if context else (entry.backward, mode, *arguments)
             gradients = step[2:]
             running, context = context, 0
             try:
@@ -481,7 +482,7 @@ def _has_kernel(fault: FaultWords) -> bool:
 
 
 #: Faults after which a backward pass waits in the header to be resumed.
-_STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PYTHON, col.X_LAUNCH)
+_STOPS = (col.X_KERNEL, col.X_PARALLEL, col.X_PART, col.X_PYTHON, col.X_LAUNCH)
 
 
 def load_parallel() -> None:
@@ -508,8 +509,3 @@ def start() -> None:
 
     blas.start()
     threads.start()
-    if header[col.H_DEBUG]:
-        from jitgrad.arena import debug
-
-        for name in ENTRIES:
-            setattr(entry, name, debug.checked(getattr(entry, name)))

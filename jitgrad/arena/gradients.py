@@ -21,6 +21,7 @@ from jitgrad.arena.columns import (
     NDIM,
     NONE,
     NUMEL,
+    OFFSET,
     S_DATA,
     S_REFS,
     S_VERSION,
@@ -46,7 +47,7 @@ from jitgrad.arena.devices import elsewhere, use_device
 from jitgrad.arena.driver import drive, plan_begin, plan_const, plan_dense, plan_strided
 from jitgrad.arena.python import fault, no_memory
 from jitgrad.arena.recorder import store_float
-from jitgrad.arena.rows import data_of, itemsize, row_at, row_new, set_dense
+from jitgrad.arena.rows import data_of, device_of, itemsize, row_at, row_new, set_dense
 from jitgrad.arena.shapes import FLOAT32, dense_copy
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import FIRST_HALF
@@ -272,6 +273,17 @@ def keep_gradient(H, ctx, k):
     node[N_KEPT] = share(H, node[N_GRAD])
     if node[N_UNIFORM] != 0:
         node[N_MARKS] |= KEPT_UNIFORM
+
+
+@jit
+def gradient_of(H, g):
+    """The elements of Tensor row ``g``, row-major, as a storage with one reference more; NONE: no memory."""
+    q = row_at(H, g)
+    if q[FLAGS] & F_CONTIGUOUS and q[OFFSET] == 0:
+        store(H, q[STORAGE])[S_REFS] += 1
+        return q[STORAGE]
+    use_device(H, device_of(H, g))
+    return dense_copy(H, g)
 
 
 @jit

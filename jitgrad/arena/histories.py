@@ -17,6 +17,7 @@ from jitgrad.arena.columns import (
     FLAGS,
     GRAD,
     H_GRAD_MODE,
+    H_REGENERATED,
     HELD,
     LEAF,
     MADE,
@@ -26,16 +27,18 @@ from jitgrad.arena.columns import (
     S_VERSION,
     STORAGE,
     X_LEAF,
+    X_PART,
     X_VIEW_INPLACE,
     X_VIEW_LEAF,
     X_VIEW_MADE,
 )
 from jitgrad.arena.families import base_of, move_family
+from jitgrad.arena.parts import VIEWS
 from jitgrad.arena.python import fault, set_tensor_row
 from jitgrad.arena.rows import C_KIND, C_ROW, KIND_TENSOR, drop, row_at
 from jitgrad.arena.slices import link_slices, strided_row
 from jitgrad.arena.storage import store
-from jitgrad.kernels.lowlevel import jit, words
+from jitgrad.kernels.lowlevel import call2, jit, words
 
 
 @jit
@@ -81,7 +84,15 @@ def current(H, r):
 
 @jit
 def regenerated(H, r):
-    """`current` of a view whose storage was changed since it got its history."""
+    """`current` of a view whose storage was changed since it got its history: in a part of its own."""
+    routine = words(H)[H_REGENERATED]
+    if routine == 0:
+        return fault(H, X_PART, VIEWS, 0, 0)
+    return call2(routine, (H, r))
+
+
+def regenerated_c(H, r):
+    """`regenerated`, with the shape of a unit."""
     p = row_at(H, r)
     b = base_of(H, r)
     if b == NONE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, entry, entry_addresses, mend
+from jitgrad.arena.engine import Fault, address_of, entry, mend
 from jitgrad.cuda import commands, kernels, transfers
 from jitgrad.ops.table import OPS
 
@@ -42,7 +42,7 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
         # Before anybody wonders on which device what the function made besides has to be.
         kernels.number_of(OPS[args[0]], args[1], 0)
     args = _together(name, args)
-    address = entry_addresses[name]
+    address = address_of(name)
     try:
         while True:
             try:
@@ -56,7 +56,7 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
 def update(*arguments: Any) -> None:
     """`entry.update` for parameters on the GPU; raises Fault as that does."""
     try:
-        entry.on_device(entry_addresses["update"], *arguments)
+        entry.on_device(address_of("update"), *arguments)
     finally:
         commands.launch()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry, entry_addresses
+from jitgrad.arena.engine import address_of, entry
 from jitgrad.autograd.function import Function
 from jitgrad.cuda import commands, memory
 from jitgrad.cuda.target import DTYPES
@@ -30,7 +30,7 @@ def empty(shape: tuple[int, ...], code: int) -> Tensor:
     memory.device()
     if dtypes.ALL[code] not in DTYPES:
         raise no_cuda_kernel(dtypes.ALL[code].name)
-    return entry.on_device(entry_addresses["new"], code, Tensor, *shape)
+    return entry.on_device(address_of("new"), code, Tensor, *shape)
 
 
 def to_gpu(x: Tensor) -> Tensor:

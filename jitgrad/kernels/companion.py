@@ -1,10 +1,10 @@
 """A second process that compiles along with this one, from its first cache miss to a moment after the last.
 
 Numba translates Python with Python, so threads would wait for one another.  While this process compiles
-what is needed now, the companion compiles what will be needed next (the other half of the core, the
-gradients of an op whose forward kernel was missing) and puts it into the cache.  Whatever it has not begun
-when it is needed, this process takes back and compiles itself; should the companion fail or never start,
-that is all that happens.
+what is needed now, the companion compiles what will be needed next (the backward pass, the gradients of an
+op whose forward kernel was missing, then the rest of the core) and puts it into the cache.  Whatever it has
+not begun when it is needed, this process takes back and compiles itself; should the companion fail or never
+start, that is all that happens.
 
 ``JITGRAD_COMPILER=alone`` does without it, and so does a machine with one processor.
 """
@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import threading
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ companion.serve()
 #: Seconds without work after which the companion ends.
 _PATIENCE = 2.0
 
-#: The unit's name in the cache, and the arguments of `jitgrad.arena.engine.units_of`.
-Request = tuple[str, tuple[Any, ...]]
+#: Its turn, the unit's name in the cache, and the arguments of `jitgrad.arena.engine.units_of`.
+Request = tuple[int, str, tuple[Any, ...]]
 
 _change = threading.Condition()
 _waiting: list[Request] = []
@@ -52,13 +53,14 @@ def possible() -> bool:
     return (os.cpu_count() or 1) > 1
 
 
-def ask(name: str, what: tuple[Any, ...]) -> None:
-    """Have the companion compile a unit, when it has the time."""
+def ask(name: str, what: tuple[Any, ...], turn: int) -> None:
+    """Have the companion compile a unit when it has the time, after all units of a lower turn."""
     global _process
     if not possible():
         return
     with _change:
-        _waiting.append((name, what))
+        _waiting.append((turn, name, what))
+        _waiting.sort(key=itemgetter(0))
         _change.notify_all()
         if _process is None:
             try:
@@ -72,7 +74,7 @@ def ask(name: str, what: tuple[Any, ...]) -> None:
 def settle(name: str) -> None:
     """Wait for a unit that the companion has begun; take one back that it has not."""
     with _change:
-        _waiting[:] = [request for request in _waiting if request[0] != name]
+        _waiting[:] = [request for request in _waiting if request[1] != name]
         while _begun == name:
             _change.wait()
 
@@ -101,7 +103,7 @@ def _hand_over(process: subprocess.Popen[str]) -> None:
                 _change.wait(_PATIENCE)
             if not _waiting:
                 break
-            name, what = _waiting.pop(0)
+            _, name, what = _waiting.pop(0)
             _begun = name
         try:
             process.stdin.write(json.dumps([name, *what]) + "\n")

@@ -39,7 +39,7 @@ def _wait_for_its_end() -> None:
 
 def test_it_fills_the_cache_with_what_was_asked(folder: Path) -> None:
     name = f"{EXP!r} 6 1"
-    companion.ask(name, ("kernel", EXP.number, 6, 1))
+    companion.ask(name, ("kernel", EXP.number, 6, 1), 0)
     _wait_for_its_end()
     symbols, objects = cache.read(name) or ([], [])
     assert len(symbols) == 1
@@ -48,7 +48,7 @@ def test_it_fills_the_cache_with_what_was_asked(folder: Path) -> None:
 
 def test_what_it_has_begun_is_waited_for(folder: Path) -> None:
     name = f"{EXP!r} 6 1"
-    companion.ask(name, ("kernel", EXP.number, 6, 1))
+    companion.ask(name, ("kernel", EXP.number, 6, 1), 0)
     while companion._begun is None:
         time.sleep(0.001)
     companion.settle(name)
@@ -57,16 +57,30 @@ def test_what_it_has_begun_is_waited_for(folder: Path) -> None:
 
 def test_what_it_has_not_begun_is_taken_back(folder: Path) -> None:
     for which in (1, 2, 3):
-        companion.ask(f"unit {which}", ("kernel", EXP.number, 6, 1))
+        companion.ask(f"unit {which}", ("kernel", EXP.number, 6, 1), 0)
     companion.settle("unit 3")
     _wait_for_its_end()
     assert cache.has("unit 1")
     assert not cache.has("unit 3")
 
 
+def test_what_will_surely_be_needed_comes_first(folder: Path) -> None:
+    with companion._change:
+        for turn, name in ((1, "views"), (0, "backward"), (1, "updates"), (0, "gradient")):
+            companion.ask(name, ("kernel", EXP.number, 6, 1), turn)
+        assert [name for _, name, _ in companion._waiting] == [
+            "backward",
+            "gradient",
+            "views",
+            "updates",
+        ]
+    for name in ("views", "updates"):
+        companion.settle(name)
+
+
 def test_it_says_nothing_of_a_unit_that_cannot_be_compiled(folder: Path) -> None:
-    companion.ask("impossible", ("kernel", 10**6, 6, 1))
-    companion.ask("possible", ("kernel", EXP.number, 6, 1))
+    companion.ask("impossible", ("kernel", 10**6, 6, 1), 0)
+    companion.ask("possible", ("kernel", EXP.number, 6, 1), 0)
     companion.settle("impossible")
     _wait_for_its_end()
     assert not cache.has("impossible")
@@ -81,7 +95,7 @@ def test_nobody_waits_for_one_that_does_not_start(
         monkeypatch.setattr(sys, "executable", str(folder / "nothing"))
     else:
         monkeypatch.setattr(companion, "_CHILD", "raise SystemExit(1)")
-    companion.ask("unit", ("kernel", EXP.number, 6, 1))
+    companion.ask("unit", ("kernel", EXP.number, 6, 1), 0)
     companion.settle("unit")
     _wait_for_its_end()
     assert not cache.has("unit")
@@ -89,7 +103,7 @@ def test_nobody_waits_for_one_that_does_not_start(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 def test_a_forked_child_leaves_it_to_the_parent(folder: Path) -> None:
-    companion.ask("unit", ("kernel", EXP.number, 6, 1))
+    companion.ask("unit", ("kernel", EXP.number, 6, 1), 0)
     child = os.fork()
     if child == 0:
         companion.settle("unit")
