@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -85,6 +86,7 @@ def whole(n, keys):
     return min((n + _VECTOR - 1) // _VECTOR * _VECTOR, keys)
 
 
+@cache
 def _exponentials(dtype: int) -> tuple[Any, Any]:
     """Jitted: ``x = exp(x - m)``, and the sum of that; the same without the sum."""
     ty = TYPES[dtype]
@@ -189,6 +191,7 @@ def attention(dtype: int) -> Kernel:
     return kernel
 
 
+@cache
 def _gradients(dtype: int) -> Any:
     """Jitted ``gradients(H, row, g, dq)``: a storage of the keys' and the values' gradients, or NONE.
 

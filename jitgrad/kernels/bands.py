@@ -12,6 +12,7 @@ transpose, and whether the transpose is what is applied.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NONE, S_DATA, X_MEMORY
@@ -33,6 +34,7 @@ _WORDS = 11
 _THREAD = 1 << 14
 
 
+@cache
 def _apply(dtype: int) -> Any:
     """Jitted ``apply(H, row, x, y, transposed)``; a status."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

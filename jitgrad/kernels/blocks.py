@@ -10,6 +10,7 @@ Positions are checked every time: their memory may belong to a NumPy array.  Imp
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -195,6 +196,7 @@ def embedding_dx(dtype: int) -> Kernel:
 _ADD = _MORE
 
 
+@cache
 def _writer(dtype: int) -> Any:
     """Jitted: put the values of row ``p`` (see above) into memory with the layout of row ``q``."""
     pointer, plus = POINTERS[dtype], adder(dtype)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NIN, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
@@ -149,6 +150,7 @@ def channel_norm(dtype: int) -> Kernel:
     return kernel
 
 
+@cache
 def _gradients(dtype: int) -> Any:
     """Jitted ``gradients(H, row, g, dx)``: the stash, and dx unless its address is 0; NONE without memory."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

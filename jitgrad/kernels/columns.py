@@ -7,6 +7,7 @@ in zeros.  Imported by the compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import NONE, S_DATA, X_MEMORY
@@ -56,6 +57,7 @@ MOST_PLACES = 1024
 LEAST_MAPS = 8
 
 
+@cache
 def column_operations(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted `convolve`, `spread` and `weigh` of `convolution`, for a plan whose windows are staged."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

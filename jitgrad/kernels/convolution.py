@@ -11,6 +11,7 @@ The plan and a row's attributes are in `plans`.  Imported by the compiler only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import NIN, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
@@ -72,6 +73,7 @@ from jitgrad.kernels.tiles import ROWS
 Kernel = Callable[[Any, Any], Any]
 
 
+@cache
 def _operations(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted `convolve`, `spread` and `weigh`: ``(H, plan's address, 3 addresses)``; a status."""
     size = ALL[dtype].itemsize

@@ -13,6 +13,7 @@ src[n, c, q * step + tap[t]]``.  Imported by the compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import NONE, S_DATA
@@ -65,6 +66,7 @@ def places(job):
     return job[PLACES] * job[PLACES + 1] * job[PLACES + 2]
 
 
+@cache
 def padder(dtype: int) -> Any:
     """Jitted: copy planes of 3 dims with zeros around them, or without their rim.
 
@@ -147,6 +149,7 @@ def padder(dtype: int) -> Any:
     return padded
 
 
+@cache
 def correlator(dtype: int) -> Any:
     """Jitted ``correlate(H, job)``; 0, or 1 if memory is out.  The job's words from PARTS on are its own."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]
@@ -324,6 +327,7 @@ def correlator(dtype: int) -> Any:
     return correlate
 
 
+@cache
 def weights_correlator(dtype: int) -> Any:
     """Jitted ``correlate_weights(H, job)``: DST is the cotangent, WEIGHTS where its sums go.
 

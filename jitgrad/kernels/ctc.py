@@ -10,6 +10,7 @@ Result: the losses (N).  Imported by the compiler only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ _NO_LABEL, _ZERO_INFINITY, _PARTS, _SPARE, _LINES, _Y, _G, _DX = range(10, 18)
 _WORDS = 18
 
 
+@cache
 def _parts(dtype: int) -> tuple[Any, ...]:
     """Jitted: a job of a row; a sample's labels; the loops over its states."""
     ty, size = TYPES[dtype], ALL[dtype].itemsize

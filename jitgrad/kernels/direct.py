@@ -6,6 +6,7 @@ by the compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import NONE, S_DATA
@@ -43,6 +44,7 @@ from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, jit, jit_sum, words
 from jitgrad.kernels.tasks import side_by_side, threads
 
 
+@cache
 def direct_correlator(dtype: int) -> Any:
     """Jitted ``correlate(H, job)`` for all groups; 0, or 1 if memory is out."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]
@@ -118,6 +120,7 @@ def direct_correlator(dtype: int) -> Any:
     return correlate
 
 
+@cache
 def direct_weights(dtype: int) -> Any:
     """Jitted ``correlate_weights(H, job)`` for all groups; 0.  Sums of lines are added in float64."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

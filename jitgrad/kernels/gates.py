@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jitgrad.kernels.lowlevel import TYPES, at, jit
@@ -44,6 +45,7 @@ class Cell:
     backward: Callable[[int], Any]
 
 
+@cache
 def _lstm_forward(dtype: int) -> Any:
     space = environment(dtype, {"sigmoid", "tanh"})
     sigmoid, tanh = space["sigmoid"], space["tanh"]
@@ -92,6 +94,7 @@ def _lstm_forward(dtype: int) -> Any:
     return forward
 
 
+@cache
 def _lstm_backward(dtype: int) -> Any:
     tanh, one = environment(dtype, {"tanh"})["tanh"], TYPES[dtype](1)
 
@@ -129,6 +132,7 @@ def _lstm_backward(dtype: int) -> Any:
     return backward
 
 
+@cache
 def _gru_forward(dtype: int) -> Any:
     space = environment(dtype, {"sigmoid", "tanh"})
     sigmoid, tanh = space["sigmoid"], space["tanh"]
@@ -174,6 +178,7 @@ def _gru_forward(dtype: int) -> Any:
     return forward
 
 
+@cache
 def _gru_backward(dtype: int) -> Any:
     one = TYPES[dtype](1)
 
@@ -217,6 +222,7 @@ def _gru_backward(dtype: int) -> Any:
 
 
 def _rnn_forward(name: str) -> Callable[[int], Any]:
+    @cache
     def make(dtype: int) -> Any:
         space = environment(dtype, {"tanh", "where"})
         tanh, where, zero = space["tanh"], space["where"], TYPES[dtype](0)
@@ -241,6 +247,7 @@ def _rnn_forward(name: str) -> Callable[[int], Any]:
 
 
 def _rnn_backward(name: str) -> Callable[[int], Any]:
+    @cache
     def make(dtype: int) -> Any:
         where = environment(dtype, {"where"})["where"]
         zero, one = TYPES[dtype](0), TYPES[dtype](1)

@@ -7,6 +7,7 @@ first.  Shapes were checked when the row was recorded.  Imported by the compiler
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -49,6 +50,7 @@ THREAD, EDGE = 1 << 18, 16
 SMALL = 512
 
 
+@cache
 def gemm_of(dtype: int) -> Any:
     """Jitted ``C = alpha A B + beta C``: C is M x N, contiguous; A and B have any strides.
 
@@ -233,6 +235,7 @@ def gemm_of(dtype: int) -> Any:
     return gemm
 
 
+@cache
 def batched(dtype: int) -> tuple[Any, Any]:
     """Jitted views of a row as a batch of matrices, and `gemm_of`."""
 

@@ -10,6 +10,7 @@ here.  Imported by the compiler only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -71,6 +72,7 @@ def complain(H, names, n, d, K):
     return X_INDEX
 
 
+@cache
 def _walk(dtype: int, action: int) -> Any:
     """Jitted: do one thing at each place of an index; 0, X_INDEX or X_MEMORY.
 

@@ -7,6 +7,7 @@ with ``args = [row, input, where to write, cotangent]``.  Imported by the compil
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -152,6 +153,7 @@ def rolled_size(p):
     return p[NUMEL] if p[ATTR] < 0 else p[SHAPE + p[ATTR]]
 
 
+@cache
 def _rotation(dtype: int) -> Any:
     """Jitted: roll dim ATTR 0 (-1: all elements in a row) by ``shift`` places, 0 <= shift < size."""
     pointer = POINTERS[dtype]

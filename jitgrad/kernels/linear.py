@@ -5,6 +5,7 @@ was recorded.  Imported by the compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import (
@@ -131,6 +132,7 @@ def addmm_db(dtype: int) -> Kernel:
     return kernel
 
 
+@cache
 def _linear_parts(dtype: int) -> tuple[Any, Any]:
     """Jitted: a row of any dims as an (M, K) matrix, and `gemm_of`."""
 

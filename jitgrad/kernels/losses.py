@@ -8,6 +8,7 @@ cotangent]``.  Imported by the compiler only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -55,6 +56,7 @@ _REDUCTION, _PARAMETER, _EXTRAS = ATTR, ATTR + 1, ATTR + 2
 
 
 # ---------------------------------------------------------------- elementwise
+@cache
 def _scalar(text: str, dtype: int) -> Any:
     """Jitted: a formula in x (input), z (target), u (weight), v (pos_weight) and k (parameter)."""
     statements, value = formula.typed(text)

@@ -8,6 +8,7 @@ compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.dtypes import ALL
@@ -15,6 +16,7 @@ from jitgrad.kernels.lowlevel import POINTERS, TYPES, jit
 from jitgrad.kernels.tiles import COLUMNS, ROWS, lanes, row_tile
 
 
+@cache
 def whole(dtype: int) -> Any:
     """Jitted: a number of columns rounded up to whole vectors, which is what `multiplier` writes."""
     v = lanes(dtype)
@@ -26,6 +28,7 @@ def whole(dtype: int) -> Any:
     return rounded
 
 
+@cache
 def packer(dtype: int) -> Any:
     """Jitted ``pack(dst, b, K, N, down, right)``: the K x N matrix at ``b`` as panels.
 
@@ -68,6 +71,7 @@ def packer(dtype: int) -> Any:
     return pack
 
 
+@cache
 def multiplier(dtype: int) -> Any:
     """Jitted ``multiply(c, step, a, rise, b, M, N, K)``: c = a @ b, with b in panels.
 

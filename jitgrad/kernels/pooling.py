@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NDIM, NONE, NUMEL, S_DATA, SHAPE, X_MEMORY
@@ -33,6 +34,7 @@ _WORDS = 15
 _THREAD = 1 << 14
 
 
+@cache
 def _scan(dtype: int) -> Any:
     """Jitted: one line of windows, whose rows and planes are given."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

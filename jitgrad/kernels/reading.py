@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import F_CONTIGUOUS, FLAGS, NDIM, NONE, NUMEL, S_DATA, SHAPE, STRIDE
@@ -71,6 +72,7 @@ def clear(dst, n, zero):
         dst[i] = zero
 
 
+@cache
 def adder(dtype: int) -> Any:
     """Jitted: the sum of two elements, which for bool is whether either is set."""
     ty = TYPES[dtype]

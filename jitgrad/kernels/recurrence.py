@@ -14,6 +14,7 @@ those that end early, or begin late in the other direction, need no thought.  Im
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NONE, NUMEL, S_DATA, SHAPE, STRIDE, X_MEMORY
@@ -59,6 +60,7 @@ def part_rows(job, k):
     return low, min(high, job[_B])
 
 
+@cache
 def _staging(cell: Cell, dtype: int) -> Any:
     """Jitted ``staged(H, row, start)``: a job for the row, as a storage; NONE without memory."""
     size = ALL[dtype].itemsize
@@ -101,6 +103,7 @@ def _staging(cell: Cell, dtype: int) -> Any:
     return staged
 
 
+@cache
 def _times_weight(dtype: int) -> tuple[Any, Any]:
     """Jitted ``packed(H, job, K, N, down, right)`` and ``times(job, c, a, n, K, N, down, right)``.
 
@@ -215,6 +218,7 @@ def _forward(cell: Cell) -> Callable[[int], Kernel]:
     return make
 
 
+@cache
 def _gradients(cell: Cell, dtype: int) -> Any:
     """Jitted ``gradients(H, row, g, dx, dw, dstart)``: those that are given an address; a status."""
     pointer, ty, size = POINTERS[dtype], TYPES[dtype], ALL[dtype].itemsize

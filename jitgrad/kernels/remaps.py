@@ -9,6 +9,7 @@ neighbours are neighbours.  Imported by the compiler only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NDIM, NUMEL, SHAPE, X_MEMORY
@@ -53,6 +54,7 @@ def last_map(p, maps, first):
     return map_
 
 
+@cache
 def _moves(dtype: int) -> tuple[Any, Any]:
     """Jitted: from the small tensor (of row ``q``) to the mapped one (of row ``p``), and sums back."""
     pointer, ty, plus = POINTERS[dtype], TYPES[dtype], adder(dtype)

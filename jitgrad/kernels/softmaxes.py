@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import NONE, S_DATA, X_MEMORY
@@ -24,6 +25,7 @@ ITEM = tuple(d.itemsize for d in ALL)
 FLOAT64 = TYPES[7]
 
 
+@cache
 def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted: largest of a lane; ``sum(exp(x - m))`` of it; the same, with ``out = exp(x - m)``."""
     ty = TYPES[dtype]
@@ -68,6 +70,7 @@ def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
 TOGETHER = 1024
 
 
+@cache
 def _columns(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted loops over a row of lanes that lie side by side: their largest, and sums of exponentials."""
     exp = environment(dtype, {"exp"})["exp"]

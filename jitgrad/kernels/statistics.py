@@ -5,6 +5,7 @@ Imported by the compiler only.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jitgrad.arena.columns import ATTR, NIN, NONE, NUMEL, S_DATA, X_MEMORY
@@ -17,6 +18,7 @@ from jitgrad.kernels.lowlevel import POINTERS, TYPES, at, float64s, jit, jit_sum
 BLOCK = 1024
 
 
+@cache
 def summer(dtype: int) -> tuple[Any, Any, Any]:
     """Jitted sums over n elements, as float64: ``sum(x, n)``, of squared distances
     ``squares(x, n, mean)`` and of products ``moment(g, x, n, mean)`` with the distances."""
@@ -94,6 +96,7 @@ def stashed(H, p, slot, s):
         storage_release(H, s)
 
 
+@cache
 def affine_gradient(dtype: int, gradients: Any) -> Any:
     """The backward kernel of weight and bias; ``gradients(H, row, g, dx)`` makes the stash."""
     pointer, ty = POINTERS[dtype], TYPES[dtype]

@@ -8,6 +8,7 @@ instruction, on vectors as wide as the processor's, for float32 and float64.  Im
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -123,6 +124,7 @@ class _Code:
         return results
 
 
+@cache
 def product_tile(dtype: int) -> Any:
     """Jitted ``c[r, j] += sum over k of a[k, r] * b[k, j]``: ``tile(a, b, n, c)`` with n terms.
 
@@ -161,6 +163,7 @@ def product_tile(dtype: int) -> Any:
     return tile
 
 
+@cache
 def row_tile(dtype: int, rows: int, columns: int) -> Any:
     """Jitted ``c[r, j] = sum over k of a[r, k] * b[k, j]``: ``tile(a, rise, b, n, c, step)`` with n terms.
 
@@ -202,6 +205,7 @@ def row_tile(dtype: int, rows: int, columns: int) -> Any:
     return tile
 
 
+@cache
 def tap_tile(dtype: int, span: int) -> Any:
     """Jitted ``c[t, j] += sum over p of x[p + tap[t]] * g[p, j]`` over lines of points:
     ``tile(x, taps, skip, g, lines, points, c)``.
@@ -250,6 +254,7 @@ def tap_tile(dtype: int, span: int) -> Any:
     return tile
 
 
+@cache
 def copy_lanes(dtype: int, adding: bool = False) -> Any:
     """Jitted ``copy(dst, src, n)``: n elements, at most a vector of them, between addresses; or add them."""
 
@@ -288,6 +293,7 @@ def copy_lanes(dtype: int, adding: bool = False) -> Any:
     return copy
 
 
+@cache
 def peak_lanes(dtype: int) -> Any:
     """Jitted ``peak(x, n)``: the largest of n full vectors at an address; NaNs are passed over."""
 
