@@ -1,6 +1,6 @@
 """The Python side of the arena: makes the header, loads the entries, brings in kernels when asked.
 
-``entry.pointwise``, ``entry.backward``, ... are builtins over the functions of `jitgrad.arena.entries`.
+``entry.pointwise``, ``entry.backward``, ... are builtins over jitted functions (`jitgrad.arena.parts`).
 They raise `Fault` when something is missing or wrong; `mend` loads what is missing or raises what a user
 should see, and `call` is the loop of the two.
 """

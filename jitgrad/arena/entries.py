@@ -1,4 +1,4 @@
-"""What Python calls: each function here becomes a builtin of CPython (``METH_FASTCALL``).
+"""What Python calls to record an op: each function here becomes a builtin of CPython (``METH_FASTCALL``).
 
 ``self`` is the capsule with the header's address, ``args`` points at ``n`` Python objects; the result is
 a new reference, or 0 with an exception set.  Faults are raised by `failed`.  Arguments that are no Tensor
@@ -9,30 +9,16 @@ from __future__ import annotations
 
 from jitgrad.arena.columns import (
     DTYPE,
-    F_CONTIGUOUS,
-    FLAGS,
-    GRAD,
     H_ARGS,
-    H_CLOSED,
     H_COMMANDS,
     H_COMMANDS_N,
     H_FLOAT_TYPE,
-    H_GRAD_MODE,
-    H_INFERENCE,
     H_LIST,
-    H_NONE,
-    H_THREAD,
     MAX_DIMS,
     NDIM,
     NONE,
     NUMEL,
-    OFFSET,
-    OWNER,
-    S_REFS,
-    S_VERSION,
     SHAPE,
-    STORAGE,
-    STRIDE,
     X_DIMS,
     X_LAYOUT,
     X_TYPE,
@@ -49,38 +35,22 @@ from jitgrad.arena.python import (
     no_memory,
     none,
     operand,
-    owner_of,
     ready,
     result,
     tensor_row,
-    wrap,
-    wrap_as,
 )
 from jitgrad.arena.recorder import cast_row, kernel_of, parallel_ready, record_pointwise
 from jitgrad.arena.rows import (
     C_ATTR,
     C_SHAPE,
-    data_of,
-    dense_row,
-    drop,
     flush,
-    is_contiguous,
-    itemsize,
-    keep,
     list_room,
     row_at,
-    row_new,
 )
 from jitgrad.arena.storage import (
     empty_gpu_pool,
-    empty_pool,
-    storage_borrow,
-    storage_release,
-    store,
 )
 from jitgrad.arena.views import OP_DETACH, make_view, wrapped
-from jitgrad.dtypes import FIRST_HALF
-from jitgrad.kernels.halves import widened
 from jitgrad.kernels.lowlevel import (
     POINTERS,
     as_double,
@@ -88,18 +58,11 @@ from jitgrad.kernels.lowlevel import (
     at,
     bits,
     call3,
-    capsule_name,
     capsule_pointer,
     error_occurred,
     incref,
     jit,
-    new_bool,
     new_bytes,
-    new_float,
-    new_int,
-    thread_ident,
-    tuple_new,
-    tuple_set,
     words,
 )
 from jitgrad.ops.casts import FIRST_CAST
@@ -121,303 +84,6 @@ def pointwise(self, args, n):
     if not all_here(H, n - 1) or not operands_current(H, n - 1):
         return failed(H)
     return result(H, record_pointwise(H, as_int(a[0]), n - 1))
-
-
-# ---------------------------------------------------------------- making and reading Tensors
-def new(self, args, n):
-    """``new(dtype, type, *shape)``: an uninitialised Tensor."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    shape = words(H + C_SHAPE * 8)
-    for d in range(n - 2):
-        shape[d] = as_int(a[d + 2])
-    r = dense_row(H, as_int(a[0]), n - 2, shape)
-    if r == NONE:
-        no_memory(H)
-        return failed(H)
-    return wrap_as(H, r, a[1])
-
-
-def borrow(self, args, n):
-    """``borrow(address, owner, dtype, nbytes, *shape, *strides)``: a Tensor over the memory of ``owner``."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    ndim = (n - 4) // 2
-    s = storage_borrow(H, as_int(a[0]), as_int(a[3]), a[1])
-    if s == NONE:
-        no_memory(H)
-        return failed(H)
-    incref(a[1])
-    r = row_new(H)
-    if r == NONE:
-        storage_release(H, s)
-        no_memory(H)
-        return failed(H)
-    p = row_at(H, r)
-    p[DTYPE] = as_int(a[2])
-    p[NDIM] = ndim
-    p[STORAGE] = s
-    numel = 1
-    for d in range(ndim):
-        p[SHAPE + d] = as_int(a[4 + d])
-        p[STRIDE + d] = as_int(a[4 + ndim + d])
-        numel *= p[SHAPE + d]
-    p[NUMEL] = numel
-    if is_contiguous(p):
-        p[FLAGS] |= F_CONTIGUOUS
-    return wrap(H, r)
-
-
-def restride(self, args, n):
-    """``restride(x, dtype, offset, *shape, *strides)``: a Tensor without history over the storage of ``x``.
-
-    The offset counts elements of ``dtype`` from the first of ``x``.  The caller has checked that it stays
-    within the elements of ``x``.
-    """
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    ndim = (n - 3) // 2
-    base = tensor_row(H, a[0])
-    if base == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    r = row_new(H)
-    if r == NONE:
-        no_memory(H)
-        return failed(H)
-    q = row_at(H, base)
-    p = row_at(H, r)
-    p[DTYPE] = as_int(a[1])
-    p[NDIM] = ndim
-    p[OFFSET] = q[OFFSET] * itemsize(q[DTYPE]) // itemsize(p[DTYPE]) + as_int(a[2])
-    numel = 1
-    for d in range(ndim):
-        p[SHAPE + d] = as_int(a[3 + d])
-        p[STRIDE + d] = as_int(a[3 + ndim + d])
-        numel *= p[SHAPE + d]
-    p[NUMEL] = numel
-    p[STORAGE] = q[STORAGE]
-    store(H, q[STORAGE])[S_REFS] += 1
-    if is_contiguous(p):
-        p[FLAGS] |= F_CONTIGUOUS
-    return wrap(H, r)
-
-
-def shape(self, args, n):
-    """``shape(x)``: the sizes, as a tuple."""
-    return _tuple(capsule_pointer(self, 0), args, SHAPE)
-
-
-def stride(self, args, n):
-    """``stride(x)``: the strides in elements, as a tuple."""
-    return _tuple(capsule_pointer(self, 0), args, STRIDE)
-
-
-@jit
-def _tuple(H, args, first):
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    p = row_at(H, r)
-    t = tuple_new(p[NDIM])
-    if t != 0:
-        for d in range(p[NDIM]):
-            tuple_set(t, d, new_int(p[first + d]))
-    return t
-
-
-def word(self, args, n):
-    """``word(x, k)``: word ``k`` of the row (a column), as an int."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    return new_int(row_at(H, r)[as_int(words(args)[1])])
-
-
-def row(self, args, n):
-    """``row(x)``: the row number, for messages, pictures and tests."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    return new_int(r)
-
-
-def address(self, args, n):
-    """``address(x)``: where the first element lies."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    return new_int(data_of(H, r))
-
-
-def version(self, args, n):
-    """``version(x)``: how often the storage was changed in place."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    return new_int(store(H, row_at(H, r)[STORAGE])[S_VERSION])
-
-
-def bump(self, args, n):
-    """``bump(x)``: count one change in place."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    store(H, row_at(H, r)[STORAGE])[S_VERSION] += 1
-    return none(H)
-
-
-def item(self, args, n):
-    """``item(x)``: the one element as a Python number; None if there is not exactly one."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    p = row_at(H, r)
-    if p[NUMEL] != 1:
-        return none(H)
-    if not here(H, r, 0):
-        return failed(H)
-    a = data_of(H, r)
-    d = p[DTYPE]
-    if d == 7:
-        return new_float(_f64(a)[0])
-    if d == 6:
-        return new_float(_f32(a)[0])
-    if d >= FIRST_HALF:
-        return new_float(widened(d, _u16(a)[0]))
-    if d == 0:
-        return new_bool(_u8(a)[0])
-    value = 0
-    if d == 1:
-        value = _u8(a)[0] * 1
-    elif d == 2:
-        value = _i8(a)[0] * 1
-    elif d == 3:
-        value = _i16(a)[0] * 1
-    elif d == 4:
-        value = _i32(a)[0] * 1
-    else:
-        value = _i64(a)[0]
-    return new_int(value)
-
-
-def flag(self, args, n):
-    """``flag(x, bit, on)``: set or clear a bit of FLAGS; returns what it was."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    r = tensor_row(H, a[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    p = row_at(H, r)
-    bit = as_int(a[1])
-    was = 1 if p[FLAGS] & bit else 0
-    if as_int(a[2]) != 0:
-        p[FLAGS] |= bit
-    else:
-        p[FLAGS] &= ~bit
-    return new_bool(was)
-
-
-def grad(self, args, n):
-    """``grad(x)``: the Tensor that holds the accumulated gradient, or None."""
-    H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    g = row_at(H, r)[GRAD]
-    if g == NONE:
-        return none(H)
-    return owner_of(H, g)
-
-
-def set_grad(self, args, n):
-    """``set_grad(x, g)``: make the Tensor ``g`` (None: nothing) the gradient of ``x``."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    r = tensor_row(H, a[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-        return failed(H)
-    g = NONE
-    if a[1] != words(H)[H_NONE]:
-        g = tensor_row(H, a[1])
-        if g == NONE:
-            fault(H, X_TYPE, 1, 0, 0)
-            return failed(H)
-        keep(H, g)
-    old = row_at(H, r)[GRAD]
-    row_at(H, r)[GRAD] = g
-    if old != NONE:
-        drop(H, old)
-    return none(H)
-
-
-def mode(self, args, n):
-    """``mode(k)``: word ``k`` of the header, one of this thread's modes; ``mode(k, value)`` sets it, too."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    if not ready(H):
-        return failed(H)
-    k = as_int(a[0])
-    before = words(H)[k]
-    if n == 2:
-        words(H)[k] = as_int(a[1])
-    return new_int(before)
-
-
-def take_modes(self, args, n):
-    """``take_modes(grad, inference)``: put this thread's modes in the header; those that stood there."""
-    H = capsule_pointer(self, 0)
-    a = words(args)
-    h = words(H)
-    t = tuple_new(2)
-    if t != 0:
-        tuple_set(t, 0, new_int(h[H_GRAD_MODE]))
-        tuple_set(t, 1, new_int(h[H_INFERENCE]))
-        h[H_GRAD_MODE] = as_int(a[0])
-        h[H_INFERENCE] = as_int(a[1])
-        h[H_THREAD] = thread_ident()
-    return t
-
-
-@jit
-def release(capsule):
-    """The capsule's destructor: the Tensor of a row is gone."""
-    H = capsule_name(capsule)
-    r = capsule_pointer(capsule, H) - 1
-    # At interpreter exit Tensors die in any order: from then on nothing is released.
-    if words(H)[H_CLOSED] == 0:
-        row_at(H, r)[OWNER] = 0
-        drop(H, r)
-        flush(H)
-
-
-def empty_cache(self, args, n):
-    """``empty_cache()``: give the pool's waiting buffers back to the system."""
-    H = capsule_pointer(self, 0)
-    empty_pool(H)
-    return none(H)
-
-
-def release_c(capsule):
-    """`release` with the shape of a unit."""
-    release(capsule)
-    return 0
 
 
 # ---------------------------------------------------------------- another device
@@ -507,13 +173,9 @@ def lanes(self, args, n):
     H = capsule_pointer(self, 0)
     a = words(args)
     h = words(H)
-    r = tensor_row(H, a[1])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
+    if not ready(H):
         return failed(H)
-    if not ready(H) or not here(H, r, 0):
-        return failed(H)
-    r = recording(H, r)
+    r = input_row(H, a[1], 0)
     if r == NONE:
         return failed(H)
     kind = as_int(a[2])
@@ -535,6 +197,15 @@ def lanes(self, args, n):
     return result(H, record_lanes(H, as_int(a[0]), r, mask, keep_dims, attrs, n - 5))
 
 
+@jit
+def input_row(H, obj, i):
+    """The row that an op takes as its input ``i``, with the history it has now; NONE after a fault."""
+    r = tensor_row(H, obj)
+    if r == NONE:
+        return fault(H, X_TYPE, i, 0, 0)
+    return recording(H, r) if here(H, r, i) else NONE
+
+
 def alike(self, args, n):
     """``alike(op, layout, *inputs)``: an op of at most MAX_INPUTS inputs whose result is like the first.
 
@@ -548,13 +219,7 @@ def alike(self, args, n):
     layout = as_int(a[1])
     rows = words(h[H_LIST])
     for i in range(n - 2):
-        r = tensor_row(H, a[2 + i])
-        if r == NONE:
-            fault(H, X_TYPE, i, 0, 0)
-            return failed(H)
-        if not here(H, r, i):
-            return failed(H)
-        r = recording(H, r)
+        r = input_row(H, a[2 + i], i)
         if r == NONE:
             return failed(H)
         p = row_at(H, r)
@@ -586,13 +251,7 @@ def explicit(self, args, n):
         return failed(H)
     rows = words(h[H_LIST])
     for i in range(count):
-        r = tensor_row(H, a[4 + i])
-        if r == NONE:
-            fault(H, X_TYPE, i, 0, 0)
-            return failed(H)
-        if not here(H, r, i):
-            return failed(H)
-        r = recording(H, r)
+        r = input_row(H, a[4 + i], i)
         if r == NONE:
             return failed(H)
         rows[i] = r
@@ -624,13 +283,9 @@ def convert(self, args, n):
     """``convert(x, dtype)``: a copy in another dtype (or the same)."""
     H = capsule_pointer(self, 0)
     a = words(args)
-    r = tensor_row(H, a[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
+    if not ready(H):
         return failed(H)
-    if not ready(H) or not here(H, r, 0):
-        return failed(H)
-    r = recording(H, r)
+    r = input_row(H, a[0], 0)
     if r == NONE:
         return failed(H)
     dtype = as_int(a[1])

@@ -38,16 +38,16 @@ RECORDING, BACKWARD, VIEWS, STOPS, UPDATES = range(5)
 PARTS = (
     Part(
         {
-            "entries": "pointwise new borrow restride shape stride word row address version bump item flag"
-            " grad mode take_modes set_grad empty_cache lanes alike explicit convert on_device commands"
-            " empty_gpu",
+            "entries": "pointwise lanes alike explicit convert on_device commands empty_gpu",
+            "reading": "new borrow restride shape stride word row address version bump item flag grad"
+            " set_grad mode take_modes empty_cache",
             "sharing": "memory",
         },
         (
             Routine("driver:chunk", 4, col.H_CHUNK),
             Routine("driver:drive_c", 1, col.H_DRIVE),
             Routine("lanes:lanes_chunk", 4, col.H_LANES_CHUNK),
-            Routine("entries:release_c", 1, col.H_DESTRUCTOR),
+            Routine("reading:release_c", 1, col.H_DESTRUCTOR),
         ),
     ),
     Part(
