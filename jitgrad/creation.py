@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def set_default_dtype(d: DType) -> None:
     header[col.H_DEFAULT_DTYPE] = d.code
 
 
+@cache
 def _class() -> type[Tensor]:
     from jitgrad.tensor import Tensor
 
@@ -48,6 +50,13 @@ def _class() -> type[Tensor]:
 
 
 def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
+    for n in size:
+        if type(n) is not int or n < 0:
+            return _checked_sizes(name, size)
+    return size
+
+
+def _checked_sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and hasattr(size[0], "__iter__") and getattr(size[0], "ndim", None) != 0:
         size = size if isinstance(size[0], str) else tuple(size[0])
     try:
@@ -128,9 +137,13 @@ def placed(made: Tensor, device: Any) -> Tensor:
     return made if usable(device).type == made.device.type else made.to(device)
 
 
-def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+def _check_ndim(sizes: Sequence[int]) -> None:
     if len(sizes) > col.MAX_DIMS:
         raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
+
+
+def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+    _check_ndim(sizes)
     return call(entry.new, dtypes.of(dtype).code, _class(), *sizes)
 
 
@@ -155,11 +168,13 @@ def empty(
 def _filled(
     sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool, device: Any
 ) -> Tensor:
-    made = _new(sizes, dtype)
-    if made.dtype is dtypes.bfloat16:
-        _store(made, value)
-    elif made.numel():
-        made._array().fill(value)
+    _check_ndim(sizes)
+    dtype = dtypes.of(dtype)
+    value = value.item() if hasattr(value, "item") else value
+    if not dtype.is_floating_point:
+        # What a cast makes of it; a bool is True for all but 0.
+        value = bool(value) if dtype is dtypes.bool else int(value)
+    made = call(entry.filled, dtype.code, _class(), value, *sizes)
     return _finish(made, requires_grad, device)
 
 
@@ -169,9 +184,13 @@ def _store(made: Tensor, values: Any) -> Tensor:
         # NumPy has no such dtype: by way of float32.
         single = _new(made.shape, dtypes.float32)
         copy_into(made, _store(single, values))
-    elif made.numel():
+        return made
+    array = made._array()
+    if getattr(values, "dtype", None) is array.dtype:
+        array[...] = values
+    elif array.size:
         with np.errstate(all="ignore"):
-            np.copyto(made._array(), values, casting="unsafe")
+            np.copyto(array, values, casting="unsafe")
     return made
 
 
@@ -260,6 +279,9 @@ def arange(
     [1.0, 1.25, 1.5, 1.75]
     """
     if end is None:
+        if type(start) is int and 0 <= start and step == 1 and dtype is None:
+            values = np.arange(start, dtype=np.int64)
+            return _finish(_store(_new((start,), dtypes.int64), values), requires_grad, device)
         start, end = 0, start
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
     if step == 0:
@@ -394,6 +416,7 @@ def full_like(
 ) -> Tensor:
     """One value in the shape and dtype of another tensor."""
     sizes, dtype, device = _like(input, dtype, device)
+    check_fill(fill_value, dtypes.of(dtype))
     return _filled(sizes, fill_value, dtype, requires_grad, device)
 
 
@@ -461,7 +484,8 @@ def tensor(
             UserWarning,
             stacklevel=2,
         )
-    return _finish(_copy(data, dtype), requires_grad, device)
+    made = entry.literal(data, -1 if dtype is None else dtypes.of(dtype).code, _class())
+    return _finish(_copy(data, dtype) if made is None else made, requires_grad, device)
 
 
 def _copy(data: Any, dtype: DType | None) -> Tensor:

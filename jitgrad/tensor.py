@@ -18,24 +18,6 @@ from jitgrad.devices import CPU, CUDA, device, usable
 from jitgrad.size import Size
 
 
-class _Memory:
-    """Shows a tensor's memory to NumPy and keeps the tensor alive as long as an array looks at it."""
-
-    __slots__ = ("__array_interface__", "tensor")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        dtype = tensor.dtype
-        # NumPy refuses address 0, and so does it matter what address an empty array has.
-        self.__array_interface__ = {
-            "version": 3,
-            "typestr": dtype.numpy.str,
-            "shape": tuple(tensor.shape),
-            "strides": tuple(s * dtype.itemsize for s in tensor.stride()),
-            "data": (entry.address(tensor), False),
-        }
-
-
 class Tensor:
     """A multi-dimensional array that remembers how it was computed.
 
@@ -473,11 +455,13 @@ class Tensor:
 
     def _array(self) -> np.ndarray[Any, Any]:
         """The elements as an array over the memory; of bfloat16, which NumPy has not, a float32 copy."""
-        return (self.float() if self.dtype is dtypes.bfloat16 else self)._memory()
+        found = self._memory()
+        return self.float()._memory() if self.dtype is dtypes.bfloat16 else found
 
     def _memory(self) -> np.ndarray[Any, Any]:
         """The memory as an array; that of bfloat16 holds its bits."""
-        if self.is_cuda:
+        found: np.ndarray[Any, Any] | None = entry.array(self)
+        if found is None:
             frame = sys._getframe(1)
             # The function that the user called: not its helpers, nor those of all ops, nor the class of
             # its gradient.
@@ -489,7 +473,7 @@ class Tensor:
             ):
                 frame = frame.f_back
             raise errors.no_cuda_kernel(frame.f_code.co_name)
-        return np.asarray(_Memory(self))
+        return found
 
     def _values(self) -> np.ndarray[Any, Any]:
         """The elements, to be read: the memory itself or a copy from the GPU."""

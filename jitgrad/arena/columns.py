@@ -290,7 +290,13 @@ H_REGENERATED = H_GPU + 17  # address of histories.regenerated_c; 0 until that p
 H_VIEW_VJP = H_GPU + 18  # address of view_vjps.view_vjp, or 0
 H_CALLED = H_GPU + 19  # address of stops.called_c, or 0
 H_FINISH = H_GPU + 20  # address of passes.finish_c
-H_GPU_POOL = H_GPU + 21  # for each size class the first waiting storage, plus 1
+H_LIST_TYPE = H_GPU + 21  # addresses of Python types
+H_TUPLE_TYPE = H_GPU + 22
+H_NEW_ARRAY = H_GPU + 23  # addresses of NumPy's functions that make an array, and give it a base
+H_SET_BASE = H_GPU + 24
+H_ARRAY_TYPE = H_GPU + 25
+H_ARRAY_KINDS = H_GPU + 26  # address of a table of NumPy's dtypes, by dtype code
+H_GPU_POOL = H_GPU + 27  # for each size class the first waiting storage, plus 1
 HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
 
 #: An address with this bit is one of the GPU: a storage's number and, in its low bits, the byte in it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -100,6 +101,9 @@ def _fill_header() -> None:
     header[col.H_FLOAT_TYPE] = id(float)
     header[col.H_INT_TYPE] = id(int)
     header[col.H_BOOL_TYPE] = id(bool)
+    header[col.H_LIST_TYPE] = id(list)
+    header[col.H_TUPLE_TYPE] = id(tuple)
+    _note_numpy()
     header[col.H_TRUE] = id(True)
     header[col.H_NONE] = id(None)
     header[col.H_FAULT_TYPE] = id(Fault)
@@ -108,6 +112,26 @@ def _fill_header() -> None:
     header[col.H_LIST] = _allocate(64 * 8)
     header[col.H_LIST_CAP] = 64
     header[col.H_SCRATCH] = _allocate(col.SCRATCH * 64)
+
+
+def _note_numpy() -> None:
+    """Note what arrays over a tensor's memory are made with: two functions of NumPy's C interface.
+
+    Their places in its table are part of NumPy's binary interface, which lasts through 2.x.
+    """
+    umath = importlib.import_module("numpy._core._multiarray_umath")
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    table = pointer(umath._ARRAY_API, None)
+    assert table
+    functions = (ctypes.c_size_t * 283).from_address(table)
+    header[col.H_ARRAY_TYPE] = functions[2]
+    header[col.H_NEW_ARRAY] = functions[94]
+    header[col.H_SET_BASE] = functions[282]
+    if header[col.H_ARRAY_TYPE] != id(np.ndarray):
+        raise ImportError(f"jitgrad does not know the binary interface of NumPy {np.__version__}")
+    kinds = np.array([id(d.numpy) for d in dtypes.ALL])
+    header[col.H_ARRAY_KINDS] = _address(kinds)
 
 
 #: The tables of ops and kernels in these slots, and the words of an op in each.

@@ -39,8 +39,9 @@ PARTS = (
     Part(
         {
             "entries": "pointwise lanes alike explicit convert on_device commands empty_gpu",
-            "reading": "new borrow restride shape stride word row address version bump item flag grad"
-            " set_grad mode take_modes empty_cache",
+            "making": "new filled literal borrow restride",
+            "reading": "shape stride word row address version bump item array flag grad set_grad mode"
+            " take_modes empty_cache",
             "sharing": "memory",
         },
         (

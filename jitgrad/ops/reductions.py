@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes, return_types
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry
+from jitgrad.arena.engine import entry, header
 from jitgrad.errors import sizes
 from jitgrad.kernels import formula
 from jitgrad.ops import record
@@ -389,9 +389,7 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 def default_dtype() -> dtypes.dtype:
     """The dtype that Python floats become."""
-    from jitgrad.arena.engine import header
-
-    return dtypes.ALL[int(header[col.H_DEFAULT_DTYPE])]
+    return dtypes.ALL[header.item(col.H_DEFAULT_DTYPE)]
 
 
 def _soft(op: Op, input: Tensor, dim: int | None, dtype: dtypes.dtype | None) -> Tensor:
