@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,12 +81,18 @@ def _finish(made: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
     return made
 
 
-#: Where tensors are made: None is the CPU.
-_default_device: list[Any] = [None]
+class _Default(threading.local):
+    """Where a thread makes tensors."""
+
+    #: None is the CPU.
+    device: Any = None
+
+
+_default = _Default()
 
 
 def set_default_device(device: Any) -> None:
-    """Make tensors on a device from now on (None: on the CPU).
+    """Make tensors on a device from now on, in this thread (None: on the CPU).
 
     Raises
     ------
@@ -94,22 +101,22 @@ def set_default_device(device: Any) -> None:
     """
     if device is not None:
         usable(device)
-    _default_device[0] = device
+    _default.device = device
 
 
 def get_default_device() -> Device:
     """Where tensors are made."""
-    return usable(_default_device[0] or "cpu")
+    return usable(_default.device or "cpu")
 
 
 @contextmanager
 def on_device(device: Any) -> Iterator[None]:
     """Make tensors on a device for the length of a block."""
-    before, _default_device[0] = _default_device[0], device
+    before, _default.device = _default.device, device
     try:
         yield
     finally:
-        _default_device[0] = before
+        _default.device = before
 
 
 def is_on_gpu(x: Tensor) -> builtins.bool:
@@ -119,7 +126,7 @@ def is_on_gpu(x: Tensor) -> builtins.bool:
 
 def placed(made: Tensor, device: Any) -> Tensor:
     """A tensor without history on the device that an argument ``device=`` means (None: the default one)."""
-    device = _default_device[0] if device is None else device
+    device = _default.device if device is None else device
     if device is None:
         return made
     if device is CPU and not is_on_gpu(made):
@@ -128,9 +135,14 @@ def placed(made: Tensor, device: Any) -> Tensor:
     return made if usable(device).type == made.device.type else made.to(device)
 
 
-def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+def _new(sizes: Sequence[int], dtype: DType, device: Any = CPU) -> Tensor:
     if len(sizes) > col.MAX_DIMS:
         raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
+    device = _default.device if device is None else device
+    if device is not None and device is not CPU and usable(device).type == "cuda":
+        from jitgrad.cuda import transfers
+
+        return transfers.empty(tuple(sizes), dtypes.of(dtype).code)
     return call(entry.new, dtypes.of(dtype).code, _class(), *sizes)
 
 
@@ -149,14 +161,17 @@ def empty(
     MemoryError
         If there is not enough memory.
     """
-    return _finish(_new(_sizes("empty", size), dtype or default_dtype()), requires_grad, device)
+    made = _new(_sizes("empty", size), dtype or default_dtype(), device)
+    return _finish(made, requires_grad, device)
 
 
 def _filled(
     sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool, device: Any
 ) -> Tensor:
-    made = _new(sizes, dtype)
-    if made.dtype is dtypes.bfloat16:
+    made = _new(sizes, dtype, device)
+    if is_on_gpu(made):
+        made.fill_(value)
+    elif made.dtype is dtypes.bfloat16:
         _store(made, value)
     elif made.numel():
         made._array().fill(value)

@@ -181,9 +181,7 @@ S_DATA = (
 S_BYTES = 1  # bytes that were asked for (of the GPU: that can be used)
 S_REFS = 2  # rows (and lists of rows) that share it
 S_VERSION = 3  # counts in-place changes
-S_CLASS = (
-    4  # size class of the pool (the GPU's go on at POOL_CLASSES), NONE for borrowed memory, or:
-)
+S_CLASS = 4  # size class of the pool (the GPU's: after POOL_CLASSES, stream by stream), NONE: borrowed, or:
 SHARED = -2  # the buffer of another storage
 S_OWNER = 5  # Python object that owns borrowed memory; the storage whose buffer is shared; else 0
 S_GEN = 6  # odd while the number is in use
@@ -285,8 +283,10 @@ H_BLAS_THREADS = (
 )  # addresses of BLAS' functions that tell its number of threads, and set it, or 0
 H_BLAS_LIMIT = H_GPU + 14
 H_LANES_CHUNK = H_GPU + 15  # address of lanes.lanes_chunk
-H_GPU_POOL = H_GPU + 16  # for each size class the first waiting storage, plus 1
-HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
+H_STREAM = H_GPU + 16  # number of the stream of the GPU that a call's new storages belong to
+H_GPU_POOL = H_GPU + 17  # for each stream and size class the first waiting storage, plus 1
+STREAMS = 65  # the default one, and 32 of each priority
+HEADER_WORDS = H_GPU_POOL + STREAMS * POOL_CLASSES
 
 #: An address with this bit is one of the GPU: a storage's number and, in its low bits, the byte in it.
 GPU_BIT = 62
