@@ -78,6 +78,11 @@ def _enter() -> Any:
     return _driver()
 
 
+def enter() -> None:
+    """Have this thread use the device, for libraries that are called besides."""
+    _enter()
+
+
 def name() -> str:
     """What the device is called."""
     driver = _enter()

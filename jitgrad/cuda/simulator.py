@@ -68,6 +68,10 @@ def count() -> int:
     return 1
 
 
+def enter() -> None:
+    """Nothing: every thread uses the device."""
+
+
 def name() -> str:
     """What the device is called."""
     return "numba.cuda simulator"

@@ -14,8 +14,9 @@ import jitgrad
 from jitgrad import cuda, nn
 from jitgrad.arena import columns as col
 from jitgrad.arena.inspect import storages
-from jitgrad.cuda import memory, streams
+from jitgrad.cuda import cublas, memory, streams
 from tests.gpu import late
+from tests.gpu.blas import Blas
 
 sys.setswitchinterval(0.0002)
 
@@ -340,9 +341,16 @@ def test_out_of_memory_in_backward_spares_what_it_still_reads(device: late.Devic
 
 
 # ---------------------------------------------------------------- backward
-def test_backward_waits_for_the_streams_of_forward(device: late.Device, order: str) -> None:
+@pytest.mark.parametrize("by", ["kernel", "cublas"])
+def test_backward_waits_for_the_streams_of_forward(
+    device: late.Device, order: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where an op's gradient is its recipe, as that of a product."""
     device.order = order
+    if by == "cublas":
+        blas = Blas(lambda stream, work: device._later(stream, work, "launch", "gemm"))
+        monkeypatch.setattr(cublas, "_found", [blas])
+        monkeypatch.setattr(cublas, "_handles", {})
     s = cuda.Stream()
     x = jitgrad.tensor(np.arange(6.0).reshape(2, 3), device="cuda", requires_grad=True)
     w = jitgrad.tensor(np.arange(12.0).reshape(3, 4) / 7, device="cuda", requires_grad=True)
@@ -351,6 +359,7 @@ def test_backward_waits_for_the_streams_of_forward(device: late.Device, order: s
         y = ((x @ w).tanh() * 2).sum()
     # Without a wait here.
     y.backward()
+    assert ("launch", "gemm", s.cuda_stream) in device.log or by == "kernel"
     found = [x.grad.tolist(), w.grad.tolist()]
     a, b = (v.detach().cpu().requires_grad_() for v in (x, w))
     ((a @ b).tanh() * 2).sum().backward()
