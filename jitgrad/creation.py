@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,12 +90,18 @@ def _finish(made: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
     return made
 
 
-#: Where tensors are made: None is the CPU.
-_default_device: list[Any] = [None]
+class _Default(threading.local):
+    """Where a thread makes tensors."""
+
+    #: None is the CPU.
+    device: Any = None
+
+
+_default = _Default()
 
 
 def set_default_device(device: Any) -> None:
-    """Make tensors on a device from now on (None: on the CPU).
+    """Make tensors on a device from now on, in this thread (None: on the CPU).
 
     Raises
     ------
@@ -103,22 +110,22 @@ def set_default_device(device: Any) -> None:
     """
     if device is not None:
         usable(device)
-    _default_device[0] = device
+    _default.device = device
 
 
 def get_default_device() -> Device:
     """Where tensors are made."""
-    return usable(_default_device[0] or "cpu")
+    return usable(_default.device or "cpu")
 
 
 @contextmanager
 def on_device(device: Any) -> Iterator[None]:
     """Make tensors on a device for the length of a block."""
-    before, _default_device[0] = _default_device[0], device
+    before, _default.device = _default.device, device
     try:
         yield
     finally:
-        _default_device[0] = before
+        _default.device = before
 
 
 def is_on_gpu(x: Tensor) -> builtins.bool:
@@ -128,7 +135,7 @@ def is_on_gpu(x: Tensor) -> builtins.bool:
 
 def placed(made: Tensor, device: Any) -> Tensor:
     """A tensor without history on the device that an argument ``device=`` means (None: the default one)."""
-    device = _default_device[0] if device is None else device
+    device = _default.device if device is None else device
     if device is None:
         return made
     if device is CPU and not is_on_gpu(made):
@@ -142,8 +149,18 @@ def _check_ndim(sizes: Sequence[int]) -> None:
         raise errors.from_fault(col.X_DIMS, len(sizes), 0, 0, ())
 
 
-def _new(sizes: Sequence[int], dtype: DType) -> Tensor:
+def _on_gpu(device: Any) -> builtins.bool:
+    """Whether an argument ``device=`` (None: the default one) means the GPU."""
+    device = _default.device if device is None else device
+    return device is not None and device is not CPU and usable(device).type == "cuda"
+
+
+def _new(sizes: Sequence[int], dtype: DType, device: Any = CPU) -> Tensor:
     _check_ndim(sizes)
+    if _on_gpu(device):
+        from jitgrad.cuda import transfers
+
+        return transfers.empty(tuple(sizes), dtypes.of(dtype).code)
     return call(entry.new, dtypes.of(dtype).code, _class(), *sizes)
 
 
@@ -162,18 +179,21 @@ def empty(
     MemoryError
         If there is not enough memory.
     """
-    return _finish(_new(_sizes("empty", size), dtype or default_dtype()), requires_grad, device)
+    made = _new(_sizes("empty", size), dtype or default_dtype(), device)
+    return _finish(made, requires_grad, device)
 
 
 def _filled(
     sizes: Sequence[int], value: Any, dtype: DType, requires_grad: bool, device: Any
 ) -> Tensor:
-    _check_ndim(sizes)
     dtype = dtypes.of(dtype)
     value = value.item() if hasattr(value, "item") else value
     if not dtype.is_floating_point:
         # What a cast makes of it; a bool is True for all but 0.
         value = bool(value) if dtype is dtypes.bool else int(value)
+    if _on_gpu(device):
+        return _finish(_new(sizes, dtype, device).fill_(value), requires_grad, device)
+    _check_ndim(sizes)
     made = call(entry.filled, dtype.code, _class(), value, *sizes)
     return _finish(made, requires_grad, device)
 

@@ -1,4 +1,4 @@
-"""Switches of PyTorch's that choose between algorithms; here there is one of each, so they only remember."""
+"""Switches of PyTorch's that choose between algorithms; most of these only remember, since there is one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def is_deterministic_algorithms_warn_only_enabled() -> bool:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Remember it if it is "highest", "high" or "medium": products of float32 are computed in float32."""
+    """How exactly products of float32 are computed: "highest", "high" or "medium".
+
+    Only cuBLAS asks (`jitgrad.cuda`): below "highest" it may multiply in TF32, with 10 bits of each factor.
+    """
     if precision not in ("highest", "high", "medium"):
         warnings.warn(
             f"{precision} is not one of 'highest', 'high', or 'medium'; the current setFloat32MatmulPrecision"

@@ -698,6 +698,23 @@ class Tensor:
         """On the GPU: itself if it is there, else a copy."""
         return self.to(CUDA if device is None else device)
 
+    def record_stream(self, stream: Any) -> None:
+        """Say that a stream of the GPU uses it: its memory is not used for anything else before that is done.
+
+        Needed only where something else than jitgrad launches on it.
+
+        Raises
+        ------
+        NotImplementedError
+            If it is on the CPU.
+        """
+        if not self.is_cuda:
+            raise NotImplementedError("record_stream: a tensor of the CPU is used by no stream")
+        if self.numel():
+            from jitgrad.cuda import memory
+
+            memory.used_by(entry.address(self), stream.stream_id)
+
     def _is_view(self) -> bool:
         return bool(entry.word(self, col.FLAGS) & col.F_VIEW)
 

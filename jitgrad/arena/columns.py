@@ -181,9 +181,7 @@ S_DATA = (
 S_BYTES = 1  # bytes that were asked for (of the GPU: that can be used)
 S_REFS = 2  # rows (and lists of rows) that share it
 S_VERSION = 3  # counts in-place changes
-S_CLASS = (
-    4  # size class of the pool (the GPU's go on at POOL_CLASSES), NONE for borrowed memory, or:
-)
+S_CLASS = 4  # size class of the pool (the GPU's: after POOL_CLASSES, stream by stream), NONE: borrowed, or:
 SHARED = -2  # the buffer of another storage
 S_OWNER = 5  # Python object that owns borrowed memory; the storage whose buffer is shared; else 0
 S_GEN = 6  # odd while the number is in use
@@ -296,8 +294,10 @@ H_NEW_ARRAY = H_GPU + 23  # addresses of NumPy's functions that make an array, a
 H_SET_BASE = H_GPU + 24
 H_ARRAY_TYPE = H_GPU + 25
 H_ARRAY_KINDS = H_GPU + 26  # address of a table of NumPy's dtypes, by dtype code
-H_GPU_POOL = H_GPU + 27  # for each size class the first waiting storage, plus 1
-HEADER_WORDS = H_GPU_POOL + POOL_CLASSES
+H_STREAM = H_GPU + 27  # number of the stream of the GPU that a call's new storages belong to
+H_GPU_POOL = H_GPU + 28  # for each stream and size class the first waiting storage, plus 1
+STREAMS = 65  # the default one, and 32 of each priority
+HEADER_WORDS = H_GPU_POOL + STREAMS * POOL_CLASSES
 
 #: An address with this bit is one of the GPU: a storage's number and, in its low bits, the byte in it.
 GPU_BIT = 62

@@ -30,6 +30,7 @@ from jitgrad.arena.columns import (
     H_STORE_LIVE,
     H_STORE_TOP,
     H_STORES,
+    H_STREAM,
     H_THREAD,
     NONE,
     OFFSET_BITS,
@@ -44,6 +45,7 @@ from jitgrad.arena.columns import (
     S_VERSION,
     SHARED,
     STORE_WORDS,
+    STREAMS,
 )
 from jitgrad.kernels.lowlevel import (
     jit,
@@ -259,10 +261,11 @@ def storage_new(H, nbytes):
 def gpu_storage(H, k, size):
     """A storage of the GPU of size class ``k``; NONE when memory for its number is out.
 
-    A buffer that is given back keeps its storage's number and waits in its class's list: what is launched
-    after that finds it free, because launches keep their order.
+    A buffer that is given back keeps its storage's number and waits in its class's list of the stream that it
+    was made for: what is launched there after that finds it free, because launches keep their order.
     """
     h = words(H)
+    k += h[H_STREAM] * POOL_CLASSES
     if size > 1 << OFFSET_BITS:
         return NONE
     s = h[H_GPU_POOL + k] - 1
@@ -299,7 +302,7 @@ def gpu_storage_free(H, s):
 def empty_gpu_pool(H):
     """Give up the numbers of all storages of the GPU that wait; Python lets their memory go."""
     h = words(H)
-    for k in range(POOL_CLASSES):
+    for k in range(STREAMS * POOL_CLASSES):
         s = h[H_GPU_POOL + k] - 1
         h[H_GPU_POOL + k] = 0
         while s != NONE:

@@ -43,6 +43,11 @@ def begin(to_leaves: bool) -> Any:
     return outer
 
 
+def running() -> bool:
+    """Whether this thread is running a pass that has stopped."""
+    return _running.callbacks is not None
+
+
 def goes_to_leaves() -> bool:
     """Whether the pass that is running adds to the ``.grad`` of all leaves."""
     return _running.to_leaves

@@ -40,6 +40,13 @@ def cuda_text() -> str:
     return f"{cuda.get_device_name()}, {cuda.device_count()} in all"
 
 
+def cublas_text() -> str:
+    """What multiplies matrices on the GPU."""
+    from jitgrad.cuda import cublas
+
+    return cublas.text()
+
+
 def facts() -> dict[str, str]:
     """Everything, name by name."""
     from numba.np.ufunc.parallel import threading_layer
@@ -77,6 +84,7 @@ def facts() -> dict[str, str]:
         "threads": f"{get_num_threads()}, layer {layer}",
         "BLAS": f"NumPy's: {library}" if library else "SciPy's (scipy.linalg.cython_blas)",
         "CUDA": cuda_text(),
+        "cuBLAS": cublas_text(),
         "cache folder": str(folder),
         "cache": cache_text(folder),
         "live memory": f"{size(stats['live_bytes'])} in {stats['live_storages']} storages",

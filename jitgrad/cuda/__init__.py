@@ -6,9 +6,35 @@ Importing this imports nothing of CUDA; that happens when the first tensor goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
+
+from jitgrad.cuda.streams import (
+    Event,
+    Stream,
+    StreamContext,
+    current_stream,
+    default_stream,
+    set_stream,
+    stream,
+)
+
+__all__ = [
+    "Event",
+    "Stream",
+    "StreamContext",
+    "current_device",
+    "current_stream",
+    "default_stream",
+    "device_count",
+    "empty_cache",
+    "get_device_name",
+    "is_available",
+    "max_memory_allocated",
+    "memory_allocated",
+    "set_stream",
+    "stream",
+    "synchronize",
+]
 
 
 def _device() -> Any:
@@ -42,16 +68,15 @@ def get_device_name(device: Any = None) -> str:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until all that was launched is done.
+    """Wait until all that was launched, on any stream, is done.
 
     Raises
     ------
     RuntimeError
         If a kernel met an index that was out of range.
     """
-    from jitgrad.cuda import commands, memory
+    from jitgrad.cuda import memory
 
-    commands.launch()
     _device().synchronize()
     memory.check()
 
@@ -74,41 +99,9 @@ def max_memory_allocated(device: Any = None) -> int:
 
 def empty_cache() -> None:
     """Give the buffers that no tensor uses back to the device."""
-    from jitgrad.cuda import commands, memory
+    from jitgrad.cuda import memory
+    from jitgrad.cuda.streams import in_order
 
-    with commands.in_order:
-        commands.launch()
+    with in_order:
         memory.empty_scratch()
         memory.empty_cache()
-
-
-class Stream:
-    """A queue of launches of its own; see `stream`."""
-
-    def __init__(self) -> None:
-        self.handle = _device().new_stream()
-
-    def synchronize(self) -> None:
-        """Wait until all that was launched is done."""
-        synchronize()
-
-
-@contextmanager
-def stream(stream: Stream | None) -> Iterator[None]:
-    """Launch on a stream for the length of a block.
-
-    What was launched before the block is done before what is launched in it, and that before what comes
-    after it: the streams share one pool of memory.
-    """
-    if stream is None:
-        yield
-        return
-    from jitgrad.cuda import commands
-
-    commands.launch()
-    before = _device().use_stream(stream.handle)
-    try:
-        yield
-    finally:
-        commands.launch()
-        _device().use_stream(before)

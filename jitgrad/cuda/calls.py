@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, address_of, entry, mend
-from jitgrad.cuda import commands, kernels, transfers
+from jitgrad.arena import engine, interception
+from jitgrad.arena.engine import address_of, entry
+from jitgrad.cuda import commands, kernels, streams, transfers
 from jitgrad.ops.table import OPS
 
 if TYPE_CHECKING:
@@ -41,24 +42,39 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
     if name == "explicit":
         # Before anybody wonders on which device what the function made besides has to be.
         kernels.number_of(OPS[args[0]], args[1], 0)
-    args = _together(name, args)
-    address = address_of(name)
-    try:
-        while True:
-            try:
-                return entry.on_device(address, *args)
-            except Fault as fault:
-                mend(fault.args, args)
-    finally:
-        commands.launch()
+    return commands.called(name, *_together(name, args))
 
 
 def update(*arguments: Any) -> None:
     """`entry.update` for parameters on the GPU; raises Fault as that does."""
-    try:
-        entry.on_device(address_of("update"), *arguments)
-    finally:
-        commands.launch()
+    commands.launching(entry.on_device, address_of("update"), *arguments)
+
+
+def _step(below: Any) -> Any:
+    @wraps(below)
+    def step(*args: Any) -> Any:
+        with streams.step():
+            return commands.launching(below, *args)
+
+    return step
+
+
+def _begin(below: Any) -> Any:
+    step = _step(below)
+
+    @wraps(below)
+    def begin(mode: int, *args: Any) -> Any:
+        streams.begin_pass()
+        # A custom function runs when others may launch: it stops the pass.
+        return step(mode & ~engine.DIRECT, *args)
+
+    return begin
+
+
+def follow_passes() -> None:
+    """From now on have what backward passes ask for launched when an entry returns."""
+    names = ("resume", "send", "stopped", "replace", "settle_leaf", "settle_row")
+    interception.add({"backward": _begin, **dict.fromkeys(names, _step)})
 
 
 def _together(name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:

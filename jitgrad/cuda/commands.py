@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.command_words import EXPLICIT, LANES, NUMBER, PLAN, ROW_GEOMETRY, SUM_TO
-from jitgrad.arena.engine import entry, header
-from jitgrad.cuda import copies, kernels
+from jitgrad.arena.engine import Fault, address_of, entry, header, mend
+from jitgrad.cuda import copies, kernels, memory, streams
 from jitgrad.cuda.geometry import Geometry, Plan
 from jitgrad.cuda.pointwise import Operand, Pointwise
 
-#: Held while launches are made that belong together: they share scratch memory.
-in_order = threading.RLock()
-
 
 def launch() -> None:
-    """Launch all commands that wait, in their order.
+    """Launch all commands that wait, in their order, on this thread's stream.
 
     Raises
     ------
     MemoryError
         If the list had no room for one.
     """
-    with in_order:
+    with streams.in_order:
         words = np.frombuffer(entry.commands(), np.int64).tolist()
+        before, memory.naming = memory.naming, words
         at = 0
-        while at < len(words):
-            _launch(words[at : at + words[at]])
-            at += words[at]
+        try:
+            while at < len(words):
+                _launch(words[at : at + words[at]])
+                at += words[at]
+        finally:
+            memory.naming = before
         if header[col.H_COMMANDS_LOST]:
             header[col.H_COMMANDS_LOST] = 0
             raise MemoryError("jitgrad's arena")
+
+
+def launching(function: Callable[..., Any], *args: Any) -> Any:
+    """Call an entry that asks for the GPU's memory and launches, and launch them on this thread's stream."""
+    with streams.in_order:
+        header[col.H_STREAM] = streams.number()
+        try:
+            return function(*args)
+        finally:
+            launch()
+
+
+def called(name: str, *args: Any) -> Any:
+    """What an entry returns when it is called for the GPU, once nothing is missing any more."""
+    while True:
+        try:
+            return launching(entry.on_device, address_of(name), *args)
+        except Fault as fault:
+            mend(fault.args, args)
 
 
 def _launch(command: Sequence[int]) -> None:

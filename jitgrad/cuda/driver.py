@@ -78,6 +78,11 @@ def _enter() -> Any:
     return _driver()
 
 
+def enter() -> None:
+    """Have this thread use the device, for libraries that are called besides."""
+    _enter()
+
+
 def name() -> str:
     """What the device is called."""
     driver = _enter()
@@ -117,22 +122,19 @@ def pointer(buffer: Any, offset: int, dtype: int) -> Any:
     return int(buffer) + offset
 
 
-_stream: list[Any] = [0]
-
-
-def write(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
-    """Copy bytes of the host to the device, after what was launched before."""
+def write(buffer: Any, offset: int, data: np.ndarray[Any, Any], stream: int) -> None:
+    """Copy bytes of the host to the device, after what was launched on the stream before."""
     driver = _enter()
-    _check(driver.cuMemcpyHtoDAsync(buffer + offset, data.ctypes.data, data.nbytes, _stream[0]))
+    _check(driver.cuMemcpyHtoDAsync(buffer + offset, data.ctypes.data, data.nbytes, stream))
     # The host's memory may be gone when this returns.
-    synchronize()
+    finish(stream)
 
 
-def read(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
-    """Copy bytes of the device into an array of the host, after what was launched before."""
+def read(buffer: Any, offset: int, data: np.ndarray[Any, Any], stream: int) -> None:
+    """Copy bytes of the device into an array of the host, after what was launched on the stream before."""
     driver = _enter()
-    _check(driver.cuMemcpyDtoHAsync(data.ctypes.data, buffer + offset, data.nbytes, _stream[0]))
-    synchronize()
+    _check(driver.cuMemcpyDtoHAsync(data.ctypes.data, buffer + offset, data.nbytes, stream))
+    finish(stream)
 
 
 def load(kernel: Kernel) -> Any:
@@ -157,11 +159,12 @@ def launch(
     grid: tuple[int, ...],
     block: tuple[int, ...],
     values: Sequence[Any],
+    stream: int,
 ) -> None:
-    """Launch a kernel on the current stream."""
+    """Launch a kernel on a stream."""
     grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
     arguments = (tuple(values), tuple(c_type(kind) for kind in signature))
-    _check(_enter().cuLaunchKernel(loaded, *grid, *block, 0, _stream[0], arguments, 0))
+    _check(_enter().cuLaunchKernel(loaded, *grid, *block, 0, stream, arguments, 0))
 
 
 def synchronize() -> None:
@@ -169,22 +172,66 @@ def synchronize() -> None:
     _check(_enter().cuCtxSynchronize())
 
 
-def new_stream() -> Any:
-    """A stream."""
-    return _check(_enter().cuStreamCreate(1))
-
-
-def use_stream(stream: Any) -> Any:
-    """Launch on a stream from now on; returns the one before.
-
-    The new stream waits for the old one: the pool of buffers is one for all streams, so that what was
-    launched before must be done before its memory is used again.
-    """
+# ---------------------------------------------------------------- streams and events
+def new_stream(priority: int) -> int:
+    """A stream, which does not wait for the default one."""
     driver = _enter()
-    before = _stream[0]
-    event = _check(driver.cuEventCreate(2))
-    _check(driver.cuEventRecord(event, before))
-    _check(driver.cuStreamWaitEvent(stream, event, 0))
-    _check(driver.cuEventDestroy(event))
-    _stream[0] = stream
-    return before
+    flags = driver.CUstream_flags.CU_STREAM_NON_BLOCKING
+    return int(_check(driver.cuStreamCreateWithPriority(flags, priority)))
+
+
+def finish(stream: int) -> None:
+    """Wait until all that was launched on a stream is done."""
+    _check(_enter().cuStreamSynchronize(stream))
+
+
+def idle(stream: int) -> bool:
+    """Whether all that was launched on a stream is done."""
+    return _is_done(_enter().cuStreamQuery(stream))
+
+
+def new_event(timed: bool, blocking: bool) -> int:
+    """An event."""
+    driver = _enter()
+    which = driver.CUevent_flags
+    flags = 0 if timed else int(which.CU_EVENT_DISABLE_TIMING)
+    if blocking:
+        flags |= int(which.CU_EVENT_BLOCKING_SYNC)
+    return int(_check(driver.cuEventCreate(flags)))
+
+
+def record(event: int, stream: int) -> None:
+    """Note in an event how far a stream has come."""
+    _check(_enter().cuEventRecord(event, stream))
+
+
+def wait(stream: int, event: int) -> None:
+    """Have what is launched on a stream from now on wait for an event."""
+    _check(_enter().cuStreamWaitEvent(stream, event, 0))
+
+
+def reached(event: int) -> bool:
+    """Whether what was launched before an event is done."""
+    return _is_done(_enter().cuEventQuery(event))
+
+
+def finish_event(event: int) -> None:
+    """Wait until what was launched before an event is done."""
+    _check(_enter().cuEventSynchronize(event))
+
+
+def elapsed(first: int, last: int) -> float:
+    """Milliseconds between two events."""
+    return float(_check(_enter().cuEventElapsedTime(first, last)))
+
+
+def free_event(event: int) -> None:
+    """Let an event go, once it is reached."""
+    _check(_enter().cuEventDestroy(event))
+
+
+def _is_done(answer: Any) -> bool:
+    if answer[0] == _driver().CUresult.CUDA_ERROR_NOT_READY:
+        return False
+    _check(answer)
+    return True

@@ -43,7 +43,7 @@ class Kernel:
 
     def launch(self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any]) -> None:
         """Run it: pointers are addresses of the arena (`jitgrad.cuda.memory`)."""
-        from jitgrad.cuda import memory
+        from jitgrad.cuda import memory, streams
 
         device = memory.device()
         if self._loaded is None:
@@ -52,7 +52,7 @@ class Kernel:
             memory.pointer(value, kind.dtype) if isinstance(kind, Pointer) else value
             for kind, value in zip(self.signature, args, strict=True)
         ]
-        device.launch(self._loaded, self.signature, grid, block, values)
+        device.launch(self._loaded, self.signature, grid, block, values, streams.handle())
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """Its assembly for a compute capability; needs no GPU.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jitgrad import dtypes
 from jitgrad.arena.engine import entry
-from jitgrad.cuda import commands, order, picking, scans, transfers
+from jitgrad.cuda import order, picking, scans, streams, transfers
 from jitgrad.cuda.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ def _counts(x: Tensor, d: int) -> tuple[int, int, int]:
 
 @contextmanager
 def _ready(*tensors: Tensor) -> Iterator[list[Tensor]]:
-    """Tensors whose memory may be read: contiguous, and all that computes them launched."""
+    """Tensors that are contiguous, for launches that belong together."""
     dense = [x.detach().contiguous() for x in tensors]
-    with commands.in_order:
-        commands.launch()
+    with streams.in_order:
         yield dense
 
 

@@ -1,8 +1,9 @@
-"""Matrix products on the GPU: tiles of both operands go through shared memory.
+"""Matrix products on the GPU: by cuBLAS where it is (`jitgrad.cuda.cublas`), else by the kernel here.
 
-One kernel serves all: ``out[b, i, j] = alpha * sum over k of x[b, i, k] * z[b, k, j] + beta * c[b, i, j]``
-with any strides for x, z and c, so that a transposed operand needs no copy.  A block of TILE x TILE threads
-computes a tile of the result; sums run in the order of k, so results do not depend on the grid.
+Tiles of both operands go through shared memory.  One kernel serves all:
+``out[b, i, j] = alpha * sum over k of x[b, i, k] * z[b, k, j] + beta * c[b, i, j]`` with any strides for x, z
+and c, so that a transposed operand needs no copy.  A block of TILE x TILE threads computes a tile of the
+result; sums run in the order of k, so results do not depend on the grid.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
-from jitgrad.cuda import copies, launching, memory
+from jitgrad.cuda import copies, cublas, launching, memory
+from jitgrad.cuda.cublas import Matrix
 from jitgrad.cuda.kernel import Argument, Kernel, Pointer, made
 from jitgrad.cuda.target import CASTS, FLOAT32, FLOAT64, INT64
 
@@ -56,9 +58,6 @@ def kernel(M, N, K, tiles_n, tiles, x, xb, xi, xk, z, zb, zk, zj, c, cb, ci, cj,
         tile += L(cuda.gridDim.x)
 """
 
-#: A matrix of a batch, as an address and its strides: of the batch, of a row, of a column.
-Matrix = tuple[int, int, int, int]
-
 
 class Product:
     """The kernel for a dtype."""
@@ -87,6 +86,8 @@ class Product:
         """Multiply: ``sizes`` are the batch, M, N and K."""
         batch, m, n, k = sizes
         if batch * m * n == 0:
+            return
+        if cublas.gemm(self.dtype, sizes, x, z, out, c, alpha, beta):
             return
         if c is None:
             c, beta = (out, 0, 0, 0), 0.0

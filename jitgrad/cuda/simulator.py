@@ -6,8 +6,10 @@ that few elements cross their boundaries.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +68,10 @@ def count() -> int:
     return 1
 
 
+def enter() -> None:
+    """Nothing: every thread uses the device."""
+
+
 def name() -> str:
     """What the device is called."""
     return "numba.cuda simulator"
@@ -92,12 +98,12 @@ def pointer(buffer: Any, offset: int, dtype: int) -> Any:
     return Elements(buffer[offset:end].view(kind))
 
 
-def write(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+def write(buffer: Any, offset: int, data: np.ndarray[Any, Any], stream: int) -> None:
     """Copy bytes of the host to the device."""
     buffer[offset : offset + data.nbytes] = data.reshape(-1).view(np.uint8)
 
 
-def read(buffer: Any, offset: int, data: np.ndarray[Any, Any]) -> None:
+def read(buffer: Any, offset: int, data: np.ndarray[Any, Any], stream: int) -> None:
     """Copy bytes of the device into an array of the host."""
     data.reshape(-1).view(np.uint8)[...] = buffer[offset : offset + data.nbytes]
 
@@ -117,6 +123,7 @@ def launch(
     grid: tuple[int, ...],
     block: tuple[int, ...],
     values: Sequence[Any],
+    stream: int,
 ) -> None:
     """Run a kernel to its end."""
     numbers = [
@@ -131,11 +138,54 @@ def synchronize() -> None:
     """Nothing: a launch returns when it is done."""
 
 
-def new_stream() -> int:
-    """A stream: here they are all the same."""
-    return 0
+# ---------------------------------------------------------------- streams and events
+# All that is launched is done when the launch returns.
+_names = itertools.count(1)
+_times: dict[int, float] = {}
 
 
-def use_stream(stream: int) -> int:
-    """Launch on a stream from now on; returns the one before."""
-    return 0
+def new_stream(priority: int) -> int:
+    """A stream, which is a name here."""
+    return next(_names)
+
+
+def finish(stream: int) -> None:
+    """Nothing: what was launched is done."""
+
+
+def idle(stream: int) -> bool:
+    """True: what was launched is done."""
+    return True
+
+
+def new_event(timed: bool, blocking: bool) -> int:
+    """An event: a name, and when it was recorded."""
+    return next(_names)
+
+
+def record(event: int, stream: int) -> None:
+    """Note the time."""
+    _times[event] = time.perf_counter()
+
+
+def wait(stream: int, event: int) -> None:
+    """Nothing: what was launched is done."""
+
+
+def reached(event: int) -> bool:
+    """True: what was launched is done."""
+    return True
+
+
+def finish_event(event: int) -> None:
+    """Nothing: what was launched is done."""
+
+
+def elapsed(first: int, last: int) -> float:
+    """Milliseconds between two events."""
+    return 1e3 * (_times[last] - _times[first])
+
+
+def free_event(event: int) -> None:
+    """Forget it."""
+    _times.pop(event, None)

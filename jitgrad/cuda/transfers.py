@@ -8,10 +8,11 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import address_of, entry
+from jitgrad.arena.engine import entry
 from jitgrad.autograd.function import Function
-from jitgrad.cuda import commands, memory
+from jitgrad.cuda import commands, memory, streams
 from jitgrad.cuda.target import DTYPES
+from jitgrad.devices import CPU
 from jitgrad.errors import no_cuda_kernel
 
 if TYPE_CHECKING:
@@ -30,14 +31,13 @@ def empty(shape: tuple[int, ...], code: int) -> Tensor:
     memory.device()
     if dtypes.ALL[code] not in DTYPES:
         raise no_cuda_kernel(dtypes.ALL[code].name)
-    return entry.on_device(address_of("new"), code, Tensor, *shape)
+    return commands.called("new", code, Tensor, *shape)
 
 
 def to_gpu(x: Tensor) -> Tensor:
     """A copy on the GPU without history."""
     made = empty(tuple(x.shape), x.dtype.code)
     if x.numel():
-        commands.launch()
         memory.write(entry.address(made), np.ascontiguousarray(x.detach()._array()))
     return made
 
@@ -52,12 +52,11 @@ def to_cpu(x: Tensor) -> Tensor:
     """
     from jitgrad import creation
 
-    made = creation.empty(tuple(x.shape), dtype=x.dtype)
+    made = creation.empty(tuple(x.shape), dtype=x.dtype, device=CPU)
     if x.numel():
         x = x.detach().contiguous()
-        commands.launch()
         memory.read(entry.address(x), made._array())
-        memory.check()
+        memory.check(streams.number())
     return made
 
 
