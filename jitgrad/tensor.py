@@ -13,7 +13,7 @@ import numpy as np
 from jitgrad import dtypes, errors, formats, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import call, entry
+from jitgrad.arena.engine import Fault, call, entry
 from jitgrad.devices import CPU, CUDA, device, usable
 from jitgrad.size import Size
 
@@ -34,6 +34,15 @@ class _Memory:
             "strides": tuple(s * dtype.itemsize for s in tensor.stride()),
             "data": (entry.address(tensor), False),
         }
+
+
+def _fits(gradient: Any, x: Tensor) -> bool:
+    """Whether a value can be the gradient of ``x`` as it is."""
+    return (
+        isinstance(gradient, Tensor)
+        and entry.shape(gradient) == entry.shape(x)
+        and entry.word(gradient, col.DTYPE) == entry.word(x, col.DTYPE)
+    )
 
 
 class Tensor:
@@ -405,8 +414,13 @@ class Tensor:
         >>> x.grad
         tensor([ 3., 30.])
         """
-        if gradient is None and inputs is None and not create_graph and not anomaly.on:
-            engine.run_backward(1 if retain_graph else 0, 1, self, None)
+        plain = inputs is None and not create_graph and not anomaly.on
+        if plain and (gradient is None or _fits(gradient, self)):
+            mode = engine.DIRECT | engine.RETAIN if retain_graph else engine.DIRECT
+            try:
+                entry.backward(mode, 1, self, gradient)
+            except Fault as error:
+                engine.go_on(mode, (1, self, gradient), error.args)
         else:
             autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
