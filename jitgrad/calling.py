@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena.engine import Fault
+from jitgrad.ops import shortcuts
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.out import write_out
 
@@ -71,8 +72,10 @@ def _maker(
     more: bool,
     needs_dim: bool,
     checked: bool,
+    ways: tuple[shortcuts.Way, ...],
+    names: tuple[str, ...],
 ) -> Any:
-    """A function that makes the caller of a function of such a signature."""
+    """A function that makes the caller of a function of such a signature and such shortcuts."""
     star = ["*rest_"] if rest else ["*"] * bool(keywords or added)
     takes = [*positional, *star, *keywords, *added, *["**more_"] * more]
     gives = [*positional, *["*rest_"] * bool(rest), *(f"{k}={k}" for k in keywords)]
@@ -85,8 +88,11 @@ def _maker(
         plain += " and rest_"
     known = ", ".join(f"{n!r}: {n}" for n in [*positional, *keywords, *added])
     everything = f"{{{known}{', **more_' * more}}}"
-    lines = [
-        f"if {plain}:" if plain else "if True:",
+    lines = [f"if {plain}:" if plain else "if True:"]
+    for condition, call in ways:
+        lines += [f"    if {condition}:", "        try:", f"            return {call}"]
+        lines += ["        except Fault:", "            pass"]
+    lines += [
         f"    return function({', '.join(gives)})",
         f"return otherwise({everything}, {'rest_' if rest else '()'})",
     ]
@@ -97,7 +103,7 @@ def _maker(
             f"    raise misfit(function, {everything}, error) from None",
         ]
     source = (
-        "def make(function, otherwise, misfit, MISSING, ERRORS):\n"
+        f"def make({', '.join(['function, otherwise, misfit, MISSING, ERRORS, Fault', *names])}):\n"
         f"    def called({', '.join(takes)}):\n"
         + "".join(f"        {line}\n" for line in lines)
         + "    return called\n"
@@ -131,12 +137,18 @@ def widened(
     more = bool(code.co_flags & inspect.CO_VARKEYWORDS)
     defaults = inner.__defaults__ or ()
     needs_dim = "axis" in added and "dim" in positional[: count - len(defaults)]
-    called = _maker(positional, rest, keywords, tuple(added), more, needs_dim, checked)(
+    ways, names = shortcuts.of(inner)
+    make = _maker(
+        positional, rest, keywords, tuple(added), more, needs_dim, checked, ways, tuple(names)
+    )
+    called = make(
         function,
         functools.partial(_otherwise, function, positional, variadic, out == "exact"),
         _misfit,
         MISSING,
         (AttributeError, TypeError, Fault),
+        Fault,
+        **names,
     )
     functools.update_wrapper(called, function)
     called.__module__ = "jitgrad"

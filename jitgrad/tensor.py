@@ -13,9 +13,18 @@ import numpy as np
 from jitgrad import dtypes, errors, formats, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import call, entry
+from jitgrad.arena.engine import Fault, call, entry
 from jitgrad.devices import CPU, CUDA, device, usable
 from jitgrad.size import Size
+
+
+def _fits(gradient: Any, x: Tensor) -> bool:
+    """Whether a value can be the gradient of ``x`` as it is."""
+    return (
+        isinstance(gradient, Tensor)
+        and entry.shape(gradient) == entry.shape(x)
+        and entry.word(gradient, col.DTYPE) == entry.word(x, col.DTYPE)
+    )
 
 
 class Tensor:
@@ -387,8 +396,13 @@ class Tensor:
         >>> x.grad
         tensor([ 3., 30.])
         """
-        if gradient is None and inputs is None and not create_graph and not anomaly.on:
-            engine.run_backward(1 if retain_graph else 0, 1, self, None)
+        plain = inputs is None and not create_graph and not anomaly.on
+        if plain and (gradient is None or _fits(gradient, self)):
+            mode = engine.DIRECT | engine.RETAIN if retain_graph else engine.DIRECT
+            try:
+                entry.backward(mode, 1, self, gradient)
+            except Fault as error:
+                engine.go_on(mode, (1, self, gradient), error.args)
         else:
             autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
@@ -754,6 +768,11 @@ class Tensor:
 
     def view(self, *shape: Any, size: Any = None, dtype: dtypes.dtype | None = None) -> Tensor:
         """The same memory in another shape, or with its bits as another dtype's (without history)."""
+        if shape and type(shape[0]) is int and size is None and dtype is None:
+            try:
+                return entry.view(views.VIEW.number, self, *shape)
+            except Fault:
+                pass
         if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
             dtype = shape[0]
         if dtype is not None:

@@ -438,7 +438,16 @@ def run_backward(
     try:
         return entry.backward(mode, *arguments)
     except Fault as error:
-        fault = error.args
+        return go_on(mode, arguments, error.args, watch)
+
+
+def go_on(
+    mode: int,
+    arguments: tuple[Any, ...],
+    fault: FaultWords,
+    watch: Callable[[int, int], bool] | None = None,
+) -> Any:
+    """The rest of `run_backward` after a fault of ``entry.backward(mode, *arguments)``."""
     from jitgrad.autograd import stops
 
     before = set_grad_mode(False)

@@ -475,10 +475,41 @@ def expand_to(H, p, q, sizes, n):
 
 
 @jit
+def complete(numel, sizes, n):
+    """Work out a size that is -1; False if ``n`` sizes do not hold so many elements."""
+    unknown = NONE
+    known = 1
+    empty = False
+    for d in range(n):
+        size = sizes[d]
+        if size == -1:
+            if unknown != NONE or numel == 0:
+                return False
+            unknown = d
+        elif size < 0:
+            return False
+        elif size == 0:
+            empty = True
+        elif numel != 0:
+            # So that the product does not overflow.
+            if known > numel // size:
+                return False
+            known *= size
+    if empty or numel == 0:
+        return empty and numel == 0
+    if unknown != NONE:
+        sizes[unknown] = numel // known
+        known *= sizes[unknown]
+    return known == numel
+
+
+@jit
 def make_reshape(H, op, r, sizes, n):
-    """A view in ``n`` checked sizes, or NONE: a fault with detail 1 means that strides forbid a view."""
+    """A view in ``n`` sizes, or NONE: a fault with detail 1 means that strides forbid a view."""
     if n > MAX_DIMS:
         return fault(H, X_DIMS, n, 0, 0)
+    if not complete(row_at(H, r)[NUMEL], sizes, n):
+        return fault(H, X_SHAPE, 0, 0, 0)
     v = view_begin(H, r, op)
     if v == NONE:
         return NONE

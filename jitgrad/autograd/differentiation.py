@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.arena import engine
 from jitgrad.arena.engine import entry
 from jitgrad.autograd import anomaly
+from jitgrad.ops.operands import is_tensor
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -175,10 +176,11 @@ def _run(mode: int, pairs: list[Tensor | None], chosen: list[Tensor], create_gra
 
 def _sequence(tensors: Any) -> list[Any]:
     """Tensors, one or several; for the edge of one there is the Tensor itself."""
+    if is_tensor(tensors):
+        return [tensors]
     from jitgrad.autograd.graph import GradientEdge
-    from jitgrad.tensor import Tensor
 
-    found = [tensors] if isinstance(tensors, (Tensor, GradientEdge)) else list(tensors)
+    found = [tensors] if isinstance(tensors, GradientEdge) else list(tensors)
     return [_at_edge(x) if isinstance(x, GradientEdge) else x for x in found]
 
 
@@ -192,13 +194,11 @@ def _at_edge(edge: Any) -> Tensor:
 
 
 def _inputs(name: str, tensors: Any) -> list[Any]:
-    from jitgrad.tensor import Tensor
-
     chosen = _sequence(tensors)
     if not chosen:
         raise RuntimeError(f"`inputs` argument to `{name}()` cannot be empty.")
     for x in chosen:
-        if not isinstance(x, Tensor):
+        if not is_tensor(x):
             raise RuntimeError(
                 f"all inputs have to be Tensors or GradientEdges, but got {type(x).__name__}"
             )
@@ -207,12 +207,10 @@ def _inputs(name: str, tensors: Any) -> list[Any]:
 
 def _roots(tensors: Any, grad_tensors: Any) -> list[Tensor | None]:
     """``root, weight, root, weight, ...`` for `engine.run_backward`."""
-    from jitgrad.tensor import Tensor
-
     roots = _sequence(tensors)
     weights = [None] * len(roots) if grad_tensors is None else _sequence(grad_tensors)
     for weight in weights:
-        if weight is not None and not isinstance(weight, Tensor):
+        if weight is not None and not is_tensor(weight):
             raise TypeError(
                 f"gradients can be either Tensors or None, but got {type(weight).__name__}"
             )
@@ -225,7 +223,7 @@ def _roots(tensors: Any, grad_tensors: Any) -> list[Tensor | None]:
 
 
 def _weight(i: int, root: Tensor, weight: Tensor) -> Tensor:
-    if weight.shape != root.shape:
+    if entry.shape(weight) != entry.shape(root):
         raise RuntimeError(
             f"Mismatch in shape: grad_output[{i}] has a shape of {weight.shape} and output[{i}] has a"
             f" shape of {root.shape}."

@@ -40,8 +40,8 @@ def _instruction(name: str) -> Any:
     return call
 
 
-def _of_two(name: str) -> Any:
-    """The LLVM instruction ``name`` on two floats of one type."""
+def _of_two(name: str, flags: tuple[str, ...] = ()) -> Any:
+    """The LLVM instruction ``name`` on two floats of one type, with fast-math flags of its own."""
 
     @intrinsic
     def call(typingctx: Any, x: Any, y: Any) -> Any:
@@ -51,7 +51,7 @@ def _of_two(name: str) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             ty = args[0].type
             fn = builder.module.declare_intrinsic(name, [ty], ir.FunctionType(ty, [ty, ty]))
-            return builder.call(fn, args)
+            return builder.call(fn, args, fastmath=flags)
 
         return x(x, y), codegen
 
@@ -62,6 +62,8 @@ def _of_two(name: str) -> Any:
 # largest is vectorised with these, and not with a comparison.
 larger = _of_two("llvm.maximum")
 smaller = _of_two("llvm.minimum")
+# `larger` where it does not matter which of 0.0 and -0.0 it takes: half the time.
+larger_or_zero = _of_two("llvm.maximum", ("nsz",))
 _copysign = _of_two("llvm.copysign")
 _floor = _instruction("llvm.floor")
 _ceil = _instruction("llvm.ceil")

@@ -18,7 +18,7 @@ from jitgrad.arena.shapes import sum32, sum64
 from jitgrad.arena.storage import storage_new, storage_release, store
 from jitgrad.dtypes import ALL
 from jitgrad.kernels.lowlevel import POINTERS, TYPES, float64s, jit, jit_sum, words
-from jitgrad.kernels.scalars import environment, larger
+from jitgrad.kernels.scalars import environment, larger_or_zero
 
 Kernel = Callable[[Any, Any], Any]
 ITEM = tuple(d.itemsize for d in ALL)
@@ -36,7 +36,7 @@ def _exponentials(dtype: int) -> tuple[Any, Any, Any]:
     def peak(x, n):
         best = x[0]
         for i in range(n):
-            best = larger(best, x[i])
+            best = larger_or_zero(best, x[i])
         return best
 
     @jit_sum
@@ -84,7 +84,7 @@ def _columns(dtype: int) -> tuple[Any, Any, Any]:
     @jit
     def peaks(m, x, n):
         for b in range(n):
-            m[b] = larger(m[b], x[b])
+            m[b] = larger_or_zero(m[b], x[b])
 
     @jit
     def totals(s, m, x, n):

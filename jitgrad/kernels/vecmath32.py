@@ -17,6 +17,7 @@ in the test file makes them.
 import numpy as np
 
 from jitgrad.kernels.vecmath_bits import (
+    SCALES,
     bits32,
     bits64,
     copysign,
@@ -25,6 +26,7 @@ from jitgrad.kernels.vecmath_bits import (
     float64_from_bits,
     fma,
     helper,
+    ldexp,
     low32,
     poly,
     rint,
@@ -54,6 +56,10 @@ SQRT_HALF_BITS_64 = 0x3FE6A09E667F3BCD
 # (exp(r) - 1 - r) / r^2, abs(r) <= ln(2) / 2, relative to expm1(r): 2^-32
 EXP_Q = (
     F(0.5), F(0.16666667), F(0.041666355), F(0.008333272), F(0.0013941107), F(0.00019914398),
+)
+# the same, relative to exp(r): 2^-28
+EXP_ONLY_Q = (
+    F(0.5), F(0.1666652), F(0.041666165), F(0.008368882), F(0.0013952634),
 )
 LN2 = F(0.6931471805599453)
 # (2^r - 1 - r ln 2) / r^2, abs(r) <= 1/2: 2^-28
@@ -162,6 +168,12 @@ def _expm1_poly(r):
 
 
 @helper
+def _exp_poly(r):
+    """Return exp(r) for abs(r) <= ln(2) / 2."""
+    return fma(r * r, poly(r, EXP_ONLY_Q), r) + ONE
+
+
+@helper
 def _power_of_two(t, offset):
     """Return 2^(n + offset) with n in the low bits of t."""
     return float32_from_bits(low32((bits32(t) + (127 + offset)) << 23))
@@ -171,6 +183,8 @@ def _power_of_two(t, offset):
 def _scale(p, t):
     """Return p * 2^n with n in the low bits of t, rounded once even when subnormal."""
     n = low32(bits32(t) - bits32(ROUND))
+    if SCALES:
+        return ldexp(p, n)
     half = low32(n >> 1)
     a = float32_from_bits(low32((half + 127) << 23))
     b = float32_from_bits(low32((n - half + 127) << 23))
@@ -225,7 +239,7 @@ def _sin_cos(r, quadrant):
 def exp_f32(x):
     """exp(x): x = n ln 2 + r (Cody and Waite), minimax polynomial in r, scaled by 2^n."""
     t, r = _exp_reduce(_clamp(x, F(-104.5), F(89.0)))
-    return _scale(_expm1_poly(r) + ONE, t)
+    return _scale(_exp_poly(r), t)
 
 
 def expm1_f32(x):
@@ -248,7 +262,7 @@ def sigmoid_f32(x):
     """1 / (1 + exp(-x)), down to the subnormal results that overflow of exp(-x) would lose."""
     a = -fabs(x)
     t, r = _exp_reduce(select(a < F(-104.5), F(-104.5), a))
-    e = _scale(_expm1_poly(r) + ONE, t)
+    e = _scale(_exp_poly(r), t)
     # 1 / (1 + e) and e / (1 + e), as corrections to 1 and to e
     y = select(x < ZERO, e, ONE)
     return fma(-y, e / (ONE + e), y)

@@ -15,12 +15,15 @@ in the test file makes them.
 import numpy as np
 
 from jitgrad.kernels.vecmath_bits import (
+    SCALES,
     bits64,
     copysign,
     fabs,
     float64_from_bits,
     fma,
     helper,
+    ldexp,
+    low32,
     poly,
     rint,
     select,
@@ -160,6 +163,8 @@ def _power_of_two(t, offset):
 def _scale(p, t):
     """Return p * 2^n with n in the low bits of t, rounded once even when subnormal."""
     n = bits64(t) - bits64(ROUND)
+    if SCALES:
+        return ldexp(p, low32(n))
     half = n >> 1
     return p * float64_from_bits((half + 1023) << 52) * float64_from_bits((n - half + 1023) << 52)
 

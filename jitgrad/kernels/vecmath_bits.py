@@ -9,10 +9,12 @@ Each is one LLVM instruction or intrinsic with a vector form, so a loop around i
 - the bit casts keep float32 work in 32-bit integers (Numba widens ``int32 + int32`` to int64, so
   ``low32`` cuts results back; LLVM then narrows the arithmetic before it).
 
-All are plain LLVM: no libm (where the CPU has FMA), no CPU-only instruction.  For CUDA it remains
-to be tried whether NVVM takes ``llvm.rint`` (in pow alone) and ``llvm.copysign``.
+All are plain LLVM: no libm (where the CPU has FMA), no CPU-only instruction, but for ``ldexp``, which
+is for processors that have one for it (``SCALES``).  For CUDA it remains to be tried whether NVVM takes
+``llvm.rint`` (in pow alone) and ``llvm.copysign``.
 """
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import njit
 from numba.core import types
@@ -22,6 +24,9 @@ from numba.extending import intrinsic
 # not vectorise; no fast-math flags, whatever the caller's are, since exact sums must stay as
 # written; no exceptions and no reference counts.
 helper = njit(forceinline=True, error_model="numpy", _nrt=False)
+
+# Whether there is an instruction for x * 2^n, rounded once; else LLVM calls libm for each element.
+SCALES = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 
 # Latency of one long chain, not its work, limits a loop from about this many coefficients on.
 TWO_CHAINS = 8
@@ -137,6 +142,20 @@ def select(typingctx, condition, x, y):
         return builder.select(*args)
 
     return x(condition, x, y), codegen
+
+
+@intrinsic
+def ldexp(typingctx, x, n):
+    """``x * 2^n`` for an int32 n, rounded once; for processors with `SCALES`."""
+    if n != types.int32 or not isinstance(x, types.Float):
+        return None
+
+    def codegen(context, builder, signature, args):
+        kinds = [a.type for a in args]
+        fn = builder.module.declare_intrinsic("llvm.ldexp", kinds, ir.FunctionType(kinds[0], kinds))
+        return builder.call(fn, args)
+
+    return x(x, n), codegen
 
 
 @intrinsic

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from jitgrad.errors import sizes
 from jitgrad.kernels import formula
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, along, lane_dims, lane_size, recipe, zeros
+from jitgrad.ops.shortcuts import F, shortcut
 from jitgrad.ops.table import KERNEL, LANES, Op, register
 from jitgrad.ops.views import wrap_dim
 
@@ -131,10 +132,22 @@ TAKE_EXTREME = {
 }
 
 
+def _over_lanes(op: Op, keepdim: str = "keepdim", attributes: str = "") -> Callable[[F], F]:
+    """Shortcuts of a reduction over everything and over one dim."""
+    over_all = ("dim is None", f"entry.lanes(number, input, 0, 0, {keepdim}{attributes})")
+    over_one = (
+        "type(dim) is int",
+        f"entry.lanes(number, input, 1, dim, 2 | {keepdim}{attributes})",
+    )
+    ways = [(f"dtype is None and {c}", call) for c, call in (over_all, over_one)]
+    return shortcut(*ways, entry=entry, number=op.number)
+
+
 def _floating(x: Tensor, dtype: dtypes.dtype | None) -> Tensor:
     return x if dtype is None else x.to(dtype)
 
 
+@_over_lanes(SUM, attributes=", 0")
 def sum(
     input: Tensor,
     dim: Dims = None,
@@ -157,6 +170,7 @@ def sum(
     return record.lanes(SUM, input, dim, keepdim, 0)
 
 
+@_over_lanes(MEAN, attributes=", 1")
 def mean(
     input: Tensor,
     dim: Dims = None,

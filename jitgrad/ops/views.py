@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text
 from jitgrad.ops import record
+from jitgrad.ops.shortcuts import F, shortcut
 from jitgrad.ops.table import VIEW as FAMILY
 from jitgrad.ops.table import Op, register
 
@@ -59,6 +60,16 @@ AS_STRIDED_ = _view("as_strided_", "AsStrided1", AS_STRIDED)
 
 # What a base becomes when a view of it was changed in place (`jitgrad.arena.slices`).
 COPY_SLICES = register(Op("copy_slices", "CopySlices", FAMILY, 2, "", ("view", "view"), (0, 0)))
+
+
+def _of_integers(op: Op) -> Callable[[F], F]:
+    """Shortcuts of a view whose integers are given one by one or as a tuple."""
+    one_by_one = ("type(rest_[0]) is int", "entry.view(number, input, *rest_)")
+    as_tuple = (
+        "len(rest_) == 1 and isinstance(rest_[0], tuple)",
+        "entry.view(number, input, *rest_[0])",
+    )
+    return shortcut(one_by_one, as_tuple, entry=entry, number=op.number)
 
 
 #: More elements than any memory holds; sizes in bytes below it do not overflow.
@@ -175,6 +186,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     return found
 
 
+@_of_integers(VIEW)
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape: a view where strides allow it, else a copy.
 
@@ -288,6 +300,7 @@ def matrix_t(input: Tensor) -> Tensor:
     return record.view(TRANSPOSE, input, -2, -1)
 
 
+@_of_integers(PERMUTE)
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Dims in another order (a view).
 
