@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jitgrad.bench import (
     comparing,
+    goals,
     machine,
     memory,
     operations,
@@ -248,7 +249,11 @@ def bench(
         measure_all(report, cases, measured, out)
         out.print(", ".join(f"{k} {v}" for k, v in report.about.items()), soft_wrap=True)
         if report.measurements:
-            out.print(tables.results(report.measurements, list(libraries), not out.is_terminal))
+            verdicts = goals.judged(report, PROGRAMS, lambda m: m.median)
+            names = list(libraries)
+            out.print(tables.results(report.measurements, names, not out.is_terminal, verdicts))
+            if any(verdicts.values()):
+                out.print(tables.summary(verdicts))
         if measure_memory and report.measurements:
             out.print(tables.memory(report.measurements, list(libraries), not out.is_terminal))
         for line in tables.notes(report):

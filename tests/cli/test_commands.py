@@ -74,6 +74,35 @@ def test_layouts_and_dtypes_agree_with_torch(layout: str, tmp_path: Path, torch:
     assert all(m["samples"] and not m["cannot"] for m in rows(out).values())
 
 
+@pytest.mark.parametrize("elements", ["1", "16"])
+def test_ops_on_few_elements_agree_with_torch(elements: str, tmp_path: Path, torch: Any) -> None:
+    out = tmp_path / "o.json"
+    names = "convolution,ctc_loss,lstm,gru,rnn_tanh,nll_loss_nd,remap,band,clamp_tensor,to_bfloat16"
+    extra = ("--sizes", elements, "--vs", "torch", "--json", str(out))
+    done = measure("--ops", names, *extra)
+    assert done.exit_code == 0, done.output
+    assert all(m["samples"] for m in rows(out).values())
+
+
+def test_goals_are_shown_where_they_can_be_judged(torch: Any) -> None:
+    done = measure("--workloads", "A1", "--ops", "exp", "--sizes", "4", "--vs", "torch")
+    assert done.exit_code == 0, done.output
+    assert "0.15 torch: met" in done.stdout
+    assert "1 of 1 goals met" in done.stdout
+    assert "goal" not in measure("--workloads", "A1").stdout
+
+
+def test_an_op_that_a_dtype_does_not_have_is_no_failure() -> None:
+    from jitgrad.cli.cache import UNDEFINED, warm_one
+
+    assert warm_one("var", "int64") == UNDEFINED
+    assert warm_one("softmax", "int64") == UNDEFINED
+    assert warm_one("add", "int64") == ""
+    done = measure("--ops", "var", "--dtypes", "int64", "--sizes", "4")
+    assert done.exit_code == 0
+    assert "takes floating point only" in done.stdout
+
+
 def test_integers_have_no_gradient(tmp_path: Path) -> None:
     out = tmp_path / "o.json"
     args = ("--ops", "add", "--dtypes", "int64", "--sizes", "4", "--json", str(out))
