@@ -39,6 +39,8 @@ scores = linear(T.relu(linear(x, w1, b1)), w2, b2)
 T.nn.functional.cross_entropy(scores, T.tensor([0, 1, 2, 0, 1, 2, 0, 1])).backward()
 assert w1.grad.shape == w1.shape
 """
+#: What a first gradient may take: of torch's time with a warm cache, and in seconds with an empty one.
+WARM_PART, FIRST_SECONDS = 0.3, 8.0
 CHILD = f"""
 import time
 begin = time.perf_counter()
@@ -64,6 +66,18 @@ class Start:
     def ready(self) -> float:
         """Return the median time of import and first gradient together."""
         return median(a + b for a, b in zip(self.importing, self.gradient, strict=True))
+
+
+def verdict(start: Start, starts: list[Start]) -> str:
+    """Whether a start meets its goal; nothing if it has none."""
+    took = start.ready()
+    if start.cache == "warm":
+        theirs = next((s for s in starts if s.library == "torch"), None)
+        limit = WARM_PART * theirs.ready() if theirs is not None else 0.0
+        return f"{WARM_PART:g} torch: {'met' if took <= limit else 'missed'}"
+    if start.cache == "empty":
+        return f"{duration(FIRST_SECONDS)}: {'met' if took <= FIRST_SECONDS else 'missed'}"
+    return ""
 
 
 def fresh(library: str, cache: str | None) -> tuple[float, float, float]:
