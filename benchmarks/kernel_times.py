@@ -19,14 +19,12 @@ from functools import partial
 from typing import Any
 
 from benchmarks.tables import Profile
-from jitgrad.arena.columns import SAVED_OUT
 from jitgrad.bench.case import Case
 from jitgrad.bench.measuring import in_turns, repeats_for
 from jitgrad.bench.operations import is_reduction
 from jitgrad.bench.peaks import copy_rate
 from jitgrad.bench.programs import Array, Program
 from jitgrad.bench.results import duration, size
-from jitgrad.ops.table import OPS
 
 PARTS = ("forward", "backward")
 #: What stays in a core's own cache together with a gradient, a cotangent and a result.
@@ -43,6 +41,10 @@ def possible(case: Case) -> bool:
 
 def moved(case: Case, part: str) -> float:
     """The bytes that the kernel reads and writes: a saved operand or result is read again in backward."""
+    # asv imports this file beside the jitgrad of old commits: nothing but `jitgrad.bench` at the top.
+    from jitgrad.arena.columns import SAVED_OUT
+    from jitgrad.ops.table import OPS
+
     op = next(op for op in OPS if op.name == case.line.partition(":")[0])
     assert case.size is not None
     result = 0 if is_reduction(op.name) else 1

@@ -27,7 +27,6 @@ from jitgrad.bench.cases import CASES
 from jitgrad.bench.measuring import error_text
 from jitgrad.bench.results import Measurement, NotResults, Report, duration
 from jitgrad.bench.workloads import WORKLOADS
-from jitgrad.cli import choices
 
 RESULTS = Path(__file__).resolve().parents[1] / ".performance"
 PROGRAMS = {**CASES, **WORKLOADS}
@@ -110,6 +109,9 @@ def main(
     out: Annotated[Path | None, typer.Option("--json", help="File for the profiles.")] = None,
 ) -> None:
     """Profile cases and print where their time goes."""
+    # asv imports this file beside the jitgrad of old commits: nothing but `jitgrad.bench` at the top.
+    from jitgrad.cli import choices
+
     chosen: list[Missed]
     if workloads:
         names = choices.names(workloads, (*PROGRAMS, START), "workload")

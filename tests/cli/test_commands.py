@@ -267,6 +267,7 @@ def test_save_then_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("arguments", "says"),
     [
         (["--ops", "expp"], "did you mean exp"),
+        (["--ops", "exp", "--sizes", ","], "name at least one size"),
         (["--ops", "exp", "--sizes", "many"], "is no number of elements"),
         (["--ops", "exp", "--sizes", "2^40"], "between 1 and 2^28"),
         (["--ops", "exp", "--dtypes", "complex64"], "is no dtype"),
@@ -291,6 +292,36 @@ def test_a_folder_that_is_not_there_is_noticed_before_measuring(
     (tmp_path / "file").write_text("")
     assert measure("--workloads", "A2", "--save", str(tmp_path / "file" / "x")).exit_code == 4
     assert measure("--workloads", "A2", "--csv", str(tmp_path)).exit_code == 4
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("no /dev/full here")
+    done = measure("--workloads", "A2", "--json", str(full))
+    assert done.exit_code == 4
+    assert "cannot write /dev/full: No space left on device" in done.stderr
+    assert "A2" in done.stdout
+    assert full.is_char_device()
+
+
+def test_an_output_that_is_full_gets_a_sentence_and_loses_no_file(tmp_path: Path) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full here")
+    out = tmp_path / "o.json"
+    command = [sys.executable, "-m", "jitgrad", "bench", *QUICK, "--workloads", "A2", "--json", out]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 4
+    assert done.stderr == "jitgrad: cannot write the output: No space left on device\n"
+    assert rows(out)["A2", "jitgrad"]["samples"]
+
+
+def test_nothing_to_plot_is_noticed_before_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "measure", lambda *a: pytest.fail("measured"))
+    done = measure("--workloads", "A2", "--plot", "x.png")
+    assert done.exit_code == 1
+    assert "nothing to plot" in done.stderr
 
 
 def test_every_op_has_a_line_or_a_reason() -> None:
