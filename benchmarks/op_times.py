@@ -70,7 +70,7 @@ def torchs(work: Prepared, module: Any) -> tuple[Times, float, float]:
     """The same of torch: the processor time of each op less that of the ops it calls."""
     work.run()
     alone = _alone(work.run)
-    steps = min(_steps(alone), 200)
+    steps = min(_steps(alone), 100)
     with module.profiler.profile(activities=[module.profiler.ProfilerActivity.CPU]) as found:
         begin = time.perf_counter()
         for _ in range(steps):

@@ -73,5 +73,7 @@ def profile(title: str) -> Profile:
         f"{name} begins after {duration(process['began'] - first)}"
         for name, process in zip(names[1:], processes[1:], strict=True)
     )
-    remark = f"A stage's time leaves out the stages within it. {begun}." if begun else ""
-    return Profile(title, ["stage", *names], rows, remark=remark[:1].upper() + remark[1:])
+    remark = "A stage's time leaves out the stages within it."
+    if begun:
+        remark += f" {begun[0].upper()}{begun[1:]}; it may end with the process, and wait for work before."
+    return Profile(title, ["stage", *names], rows, remark=remark)

@@ -213,6 +213,29 @@ def test_a_failing_case_is_reported_and_the_next_one_runs(
     assert rows(out)["A2", "jitgrad"]["samples"]
 
 
+def test_a_library_that_fails_later_does_not_take_the_others_along(
+    monkeypatch: pytest.MonkeyPatch, torch: Any, tmp_path: Path
+) -> None:
+    def setup(T: Any) -> Prepared:  # noqa: N803
+        left = [3]
+
+        def run() -> None:
+            left[0] -= 1
+            if T is torch and left[0] < 0:
+                raise ValueError("broken in the fourth call")
+
+        return Prepared(run, list)
+
+    monkeypatch.setitem(bench.PROGRAMS, "A1", Case("A1", "work", setup))
+    out = tmp_path / "o.json"
+    done = measure("--workloads", "A1", "--vs", "torch", "--json", str(out))
+    assert done.exit_code == 1
+    found = rows(out)
+    assert len(found["A1", "jitgrad"]["samples"]) == 3
+    assert not found["A1", "jitgrad"]["error"]
+    assert found["A1", "torch"]["error"] == "ValueError: broken in the fourth call"
+
+
 def test_other_numbers_are_a_failure(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
     one(1.1, monkeypatch)
     done = measure("--workloads", "odd", "--vs", "torch")
