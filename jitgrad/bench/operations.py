@@ -187,7 +187,8 @@ op("prelu", "xr", partial(_functional, "prelu"), lambda xp, x, w: xp.where(x > 0
 op("glu", "x", lambda T, x: T.nn.functional.glu(T.stack((x, x)), 0))
 
 # ---------------------------------------------------------------- views
-op("view", "x", lambda T, x: x.view(-1), lambda xp, x: x.reshape(-1))
+# A shape that can be viewed in every layout.
+op("view", "x", lambda T, x: x.view(len(x), 1, -1), lambda xp, x: x.reshape(len(x), 1, -1))
 op("transpose", "x", lambda T, x: x.transpose(0, 1), lambda xp, x: x.T)
 op("t", "x", lambda T, x: x.t(), lambda xp, x: x.T)
 op("permute", "x", lambda T, x: x.permute(1, 0), lambda xp, x: xp.transpose(x, (1, 0)))
@@ -202,7 +203,8 @@ op("unbind", "x", lambda T, x: x.unbind(1)[0], lambda xp, x: x[:, 0])
 op("split", "x", lambda T, x: x.split(2)[0], lambda xp, x: x[:2])
 op("split_with_sizes", "x", lambda T, x: x.split([1, x.shape[0] - 1])[0], lambda xp, x: x[:1])
 op("unfold", "x", lambda T, x: x.unfold(1, 2, 1))
-op("as_strided", "x", lambda T, x: T.as_strided(x, (x.shape[0], 2), (x.shape[1], 1)))
+# Pairs of a row: in layout "broadcast" the memory holds no more.
+op("as_strided", "x", lambda T, x: T.as_strided(x, (max(len(x) // 2, 1), min(len(x), 2)), (2, 1)))
 
 # ---------------------------------------------------------------- products
 op("mm", "xz", None, "matmul", flops=lambda s: 2.0 * s**3)

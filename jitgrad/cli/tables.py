@@ -58,7 +58,7 @@ def results(
         rows.setdefault(m.case, {})[m.library] = m
     for case, row in rows.items():
         mine = row[first]
-        cells = [_median(mine), duration(mine.best), percent(mine.spread)]
+        cells = [_median(mine), duration(mine.best, mine.nodes), percent(mine.spread)]
         cells += [number(mine.rate(mine.nbytes)), number(mine.rate(mine.flops))]
         cells.append(percent(mine.share))
         for peer in peers:
