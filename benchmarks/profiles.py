@@ -30,8 +30,9 @@ from jitgrad.bench.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parents[1] / ".performance"
 PROGRAMS = {**CASES, **WORKLOADS}
-START = "start"
-#: A case's name (`START`: the first start), the threads, and how it misses its goal.
+#: Starts of a process, beside the cases, and what the cache is.
+STARTS = {"start": "empty", "start_warm": "warm"}
+#: A case's name (or that of a start), the threads, and how it misses its goal.
 Missed = tuple[str, int, str]
 
 
@@ -45,12 +46,13 @@ def missed(folder: Path) -> Iterator[Missed]:
     found = set()
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
         text = path.read_text(encoding="utf-8")
-        if path.stem == START:
+        if path.stem == "start":
             starts = [startup.Start(**start) for start in json.loads(text)]
             for start in starts:
-                if start.cache == "empty" and start.ready() > startup.FIRST_SECONDS:
-                    goal = duration(startup.FIRST_SECONDS)
-                    yield START, 1, f"{duration(start.ready())}, goal {goal}"
+                goal = startup.goal(start, starts)
+                if goal is not None and not goal[1]:
+                    name = next(n for n, cache in STARTS.items() if cache == start.cache)
+                    yield name, 1, f"{duration(start.ready())}, goal {goal[0]}"
             continue
         try:
             report = Report.from_json(text)
@@ -78,11 +80,12 @@ def of_case(case: Case, title: str, libraries: dict[str, Any], threads: int) -> 
 
 def profiled(name: str, threads: int, how: str) -> Profile:
     """Profile one case; what goes wrong is said in its place."""
-    what = "a first start, with an empty cache" if name == START else PROGRAMS[name].what
+    cache = STARTS.get(name)
+    what = f"a fresh process, cache {cache}" if cache else PROGRAMS[name].what
     title = f"{what}{'' if threads == 1 else f', {threads} threads'}{how and f': {how}'}"
     try:
-        if name == START:
-            return stages.profile(title)
+        if cache:
+            return stages.profile(title, warm=cache == "warm")
         with peers.limit_blas(threads):
             libraries = {}
             for library in (peers.OURS, "torch"):
@@ -103,7 +106,8 @@ def rendered(results: Path) -> str:
 
 def main(
     workloads: Annotated[
-        str, typer.Option(help=f"Cases by name, or {START}; without it: what misses its goal.")
+        str,
+        typer.Option(help="Cases by name, or start, start_warm; without it: what misses its goal."),
     ] = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads, of cases that are named.")] = 1,
     out: Annotated[Path | None, typer.Option("--json", help="File for the profiles.")] = None,
@@ -114,7 +118,7 @@ def main(
 
     chosen: list[Missed]
     if workloads:
-        names = choices.names(workloads, (*PROGRAMS, START), "workload")
+        names = choices.names(workloads, (*PROGRAMS, *STARTS), "workload")
         chosen = [(name, threads, "") for name in names]
     else:
         chosen = list(missed(RESULTS))

@@ -21,8 +21,8 @@ from typing import Any
 
 IMPORTING = {
     "numpy": "importing NumPy",
-    "numba": "importing Numba",
-    "llvmlite": "importing Numba",
+    "numba": "importing Numba, llvmlite",
+    "llvmlite": "importing Numba, llvmlite",
     "jitgrad": "importing jitgrad, its own Python",
 }
 OTHERS = "importing the rest"

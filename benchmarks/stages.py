@@ -1,4 +1,4 @@
-"""Where the time of a first start goes: an empty cache, by stage and by process.
+"""Where the time of a start goes by stage and process, with an empty cache of compiled code or a filled one.
 
 Every process of the start times its own stages (`benchmarks.stage_timers`), also those that jitgrad starts
 to compile along.
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import stage_timers
-from benchmarks.startup import FIRST_GRADIENT
+from benchmarks.startup import FIRST_GRADIENT, users_own
 from benchmarks.tables import Profile
 from jitgrad.bench.results import duration
 
@@ -37,7 +37,7 @@ ORDER = (
 )
 
 
-def measured() -> list[dict[str, Any]]:
+def measured(warm: bool) -> list[dict[str, Any]]:
     """The stages of every process of one start, the first process first."""
     with TemporaryDirectory() as folder:
         timers = Path(folder, "timers")
@@ -48,15 +48,18 @@ def measured() -> list[dict[str, Any]]:
         (timers / "sitecustomize.py").write_text(text, encoding="utf-8")
         path = os.pathsep.join(filter(None, (str(timers), os.environ.get("PYTHONPATH"))))
         cache = dict.fromkeys(("JITGRAD_CACHE_DIR", "NUMBA_CACHE_DIR"), f"{folder}/cache")
-        environment = {**os.environ, **cache, "PYTHONPATH": path}
-        subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True)
+        environment = users_own() | cache
+        command = [sys.executable, "-c", PROGRAM]
+        if warm:
+            subprocess.run(command, env=environment, check=True)
+        subprocess.run(command, env=environment | {"PYTHONPATH": path}, check=True)
         found = [json.loads(file.read_text("utf-8")) for file in Path(folder).glob("*.json")]
     return sorted(found, key=lambda process: process["began"])
 
 
-def profile(title: str) -> Profile:
+def profile(title: str, warm: bool = False) -> Profile:
     """Measure a start, and lay its stages out."""
-    processes = measured()
+    processes = measured(warm)
     first = processes[0]["began"]
     rows = []
     for stage in ORDER:

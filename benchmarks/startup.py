@@ -68,21 +68,24 @@ class Start:
         return median(a + b for a, b in zip(self.importing, self.gradient, strict=True))
 
 
-def verdict(start: Start, starts: list[Start]) -> str:
-    """Whether a start meets its goal; nothing if it has none."""
-    took = start.ready()
-    if start.cache == "warm":
-        theirs = next((s for s in starts if s.library == "torch"), None)
-        limit = WARM_PART * theirs.ready() if theirs is not None else 0.0
-        return f"{WARM_PART:g} torch: {'met' if took <= limit else 'missed'}"
+def goal(start: Start, starts: list[Start]) -> tuple[str, bool] | None:
+    """The goal of a start in words, and whether it is met; None if it has none."""
+    torch = next((s for s in starts if s.library == "torch"), None)
+    if start.cache == "warm" and torch is not None:
+        return f"{WARM_PART:g} torch", start.ready() <= WARM_PART * torch.ready()
     if start.cache == "empty":
-        return f"{duration(FIRST_SECONDS)}: {'met' if took <= FIRST_SECONDS else 'missed'}"
-    return ""
+        return duration(FIRST_SECONDS), start.ready() <= FIRST_SECONDS
+    return None
+
+
+def users_own() -> dict[str, str]:
+    """The environment, with bytecode kept as it is for anybody who installs the package."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def fresh(library: str, cache: str | None) -> tuple[float, float, float]:
     """Run a fresh process and return the seconds of import, first gradient, whole process."""
-    environment = dict(os.environ)
+    environment = users_own()
     if cache is not None:
         environment |= {"JITGRAD_CACHE_DIR": cache, "NUMBA_CACHE_DIR": str(Path(cache, "numba"))}
     begin = time.perf_counter()

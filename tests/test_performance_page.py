@@ -76,6 +76,22 @@ def test_a_section_is_written_from_results(page: Path) -> None:
     assert before.partition("<!-- begin machine -->")[0] in text
 
 
+def test_memory_is_held_against_its_goal(page: Path) -> None:
+    rows = [
+        Measurement("A1", "chain", "jitgrad", [1.0], memory=1 << 20),
+        Measurement("A1", "chain", "torch", [1.0], memory=2 << 20),
+        Measurement("B1", "step", "jitgrad", [1.0], memory=3 << 20),
+        Measurement("B1", "step", "torch", [1.0], memory=2 << 20),
+    ]
+    report = Report({"threads": 1}, rows)
+    (page.parent / "memory.json").write_text(report.as_json(), encoding="utf-8")
+    performance.write()
+    text = page.read_text(encoding="utf-8")
+    assert "| chain | 1.0 MiB | 2.0 MiB | 0.50 | 1 torch: met |" in text
+    assert "| step | 3.0 MiB | 2.0 MiB | 1.50 | 1 torch: missed |" in text
+    assert list(profiles.missed(page.parent)) == []  # its times were taken in passing
+
+
 def test_the_profiles_are_of_what_misses_its_goal(page: Path) -> None:
     folder = page.parent
     assert list(profiles.missed(folder)) == []

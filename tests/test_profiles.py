@@ -106,7 +106,7 @@ def test_a_process_times_its_stages(tmp_path: Path) -> None:
     found = json.loads(path.read_text())
     times = found["stages"]
     for stage in (
-        "importing Numba",
+        "importing Numba, llvmlite",
         "importing NumPy",
         stage_timers.TYPING,
         stage_timers.LOWERING,
