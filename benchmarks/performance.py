@@ -1,11 +1,12 @@
-"""Measure what docs/performance.md shows, and write its tables and pictures.
+"""Measure what docs/performance.md and the README's table show, and write their tables and pictures.
 
     python -m benchmarks.performance                    # everything: about a quarter of an hour
     python -m benchmarks.performance --only ops,models  # some sections anew, the others as they were
     python -m benchmarks.performance --write            # from the results that are there, nothing measured
 
-Each section is one command of the command line, shown above its table. Its results go to `.performance/`
-as JSON; what stands between the two comments of a section in the page is replaced.
+Each section is one command, shown above its table. Its results go to `.performance/` as JSON; what stands
+between the two comments of a section in the page is replaced. The last one profiles what missed its goal in
+the results of the others.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ from typing import Annotated
 
 import typer
 
-from jitgrad.bench import plots
-from jitgrad.bench.cases import CASES
+from benchmarks import profiles, startup
+from benchmarks.profiles import PROGRAMS, best
+from benchmarks.tables import table
+from jitgrad.bench import goals, plots
 from jitgrad.bench.peers import OURS
 from jitgrad.bench.results import Measurement, Report, duration, size, write_whole
-from jitgrad.bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 PICTURES = ROOT / "docs" / "performance"
-RESULTS = ROOT / ".performance"
-PROGRAMS = {**CASES, **WORKLOADS}
+RESULTS = profiles.RESULTS
+#: What a workload may take of torch's memory.
+MEMORY_PART = 1.0
 ALL = "torch,torch.compile,jax,autograd,numpy"
 MODELS = "mlp,cnn,lstm,transformer,gpt,resnet18"
 
@@ -66,35 +70,30 @@ def by_case(found: Report) -> dict[str, dict[str, Measurement]]:
 
 
 def ratio(row: dict[str, Measurement], peer: str) -> float | None:
-    """Our least time as a part of a peer's: on a shared machine the others' time slices are in a median."""
-    mine, theirs = row[OURS].best, row[peer].best if peer in row else None
+    """Our time as a part of a peer's."""
+    mine, theirs = best(row[OURS]), best(row[peer]) if peer in row else None
     return mine / theirs if mine and theirs else None
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown, first column words."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def times(results: Path) -> str:
     """A table of the least times, ours as a part of each peer's, and the goals."""
     found = report(results)
     peers = [name for name in found.libraries if name != OURS]
+    verdicts = goals.judged(found, PROGRAMS, best)
     rows = []
     for name, row in by_case(found).items():
-        mine, case = row[OURS], PROGRAMS.get(name)
+        mine = row[OURS]
         cells = [mine.what, _time(mine)]
         for peer in peers:
             r = ratio(row, peer)
             cells.append("-" if r is None else f"{_time(row[peer])} ({_two(r)})")
-        goals = []
-        for goal in case.goals if case else ():
-            r = ratio(row, goal.of)
-            if r is not None:
-                goals.append(f"{goal.limit:g} {goal.of}: {'met' if r <= goal.limit else 'missed'}")
-        rows.append([*cells, "; ".join(goals)])
+        rows.append([*cells, "; ".join(_verdict(v) for v in verdicts.get(name, ()))])
     return table(["work", OURS, *peers, "goal"], rows) + _reasons(found)
+
+
+def _verdict(verdict: goals.Verdict) -> str:
+    other = PROGRAMS.get(verdict.goal.of)
+    return str(verdict) if other is None else f"{verdict}; {verdict.goal.of}: {other.what}"
 
 
 def _time(m: Measurement) -> str:
@@ -121,21 +120,26 @@ def memory(results: Path) -> str:
     rows = []
     for row in by_case(report(results)).values():
         mine, theirs = row[OURS].memory, row["torch"].memory
-        part = f"{mine / theirs:.2f}" if mine and theirs else "-"
-        rows.append([row[OURS].what, size(mine), size(theirs), part])
-    return table(["work", OURS, "torch", "ratio"], rows)
+        part, goal = "-", ""
+        if mine and theirs:
+            part = f"{mine / theirs:.2f}"
+            goal = f"{MEMORY_PART:g} torch: {'met' if mine <= MEMORY_PART * theirs else 'missed'}"
+        rows.append([row[OURS].what, size(mine), size(theirs), part, goal])
+    return table(["work", OURS, "torch", "ratio", "goal"], rows)
 
 
 def start(results: Path) -> str:
     """A table of fresh processes."""
     rows = []
-    for s in json.loads(results.read_text(encoding="utf-8")):
-        both = median(a + b for a, b in zip(s["importing"], s["gradient"], strict=True))
-        gradient = "-" if s["library"] == "numpy" else duration(median(s["gradient"]))
-        name = f"{s['library']}{'' if s['cache'] == '-' else ', cache ' + s['cache']}"
-        cells = [duration(median(s["importing"])), gradient, duration(both)]
-        rows.append([name, *cells, duration(median(s["process"]))])
-    header = ["library", "import", "first gradient", "both", "whole process"]
+    starts = [startup.Start(**start) for start in json.loads(results.read_text(encoding="utf-8"))]
+    for s in starts:
+        gradient = "-" if s.library == "numpy" else duration(median(s.gradient))
+        name = f"{s.library}{'' if s.cache == '-' else f', cache {s.cache}'}"
+        cells = [duration(median(s.importing)), gradient, duration(s.ready())]
+        goal = startup.goal(s, starts)
+        verdict = f"{goal[0]}: {'met' if goal[1] else 'missed'}" if goal else ""
+        rows.append([name, *cells, duration(median(s.process)), verdict])
+    header = ["library", "import", "first gradient", "both", "whole process", "goal"]
     return table(header, rows)
 
 
@@ -177,20 +181,50 @@ SECTIONS = {
         " --vs torch,jax,autograd,numpy --budget 0.5 --plot docs/performance/sizes.png",
         sizes,
     ),
+    # The last one: it reads what the others have found.
+    "profiles": Section("python -m benchmarks.profiles", profiles.rendered),
 }
+#: Those whose times are of one thread and make the overview.
+TIMED = ("small", "perceptrons", "ops", "models", "programs", "optimisers")
+#: The cases of the README's table.
+SHOWN = (
+    *("A1", "A2", "A5_1k", "A5_100k", "B1", "B2", "lorenz", "lstm", "gpt", "resnet18"),
+    *(f"C_{op}_1M" for op in "exp relu sigmoid tanh sum softmax logsumexp mean var".split()),
+)
+
+
+def timed() -> dict[str, dict[str, Measurement]]:
+    """What was measured on one thread, case by case."""
+    rows: dict[str, dict[str, Measurement]] = {}
+    for key in TIMED:
+        rows |= by_case(report(RESULTS / f"{key}.json"))
+    return rows
+
+
+def speed() -> str:
+    """The README's table."""
+    rows, found = [], timed()
+    for name in SHOWN:
+        if name in found:
+            row = found[name]
+            r, by_hand = ratio(row, "torch"), row.get("numpy")
+            cells = [_time(row[OURS]), "-" if r is None else _time(row["torch"])]
+            cells.append("-" if r is None else _two(r))
+            cells.append(_time(by_hand) if by_hand is not None and by_hand.samples else "-")
+            rows.append([row[OURS].what, *cells])
+    header = ["work", OURS, "torch", f"{OURS} / torch", "NumPy by hand"]
+    return table(header, rows)
 
 
 def losses() -> str:
     """The cases in which a peer is faster, the worst first, and the goals that are missed."""
     rows = []
-    for key in ("small", "perceptrons", "ops", "models", "programs", "optimisers"):
-        results = RESULTS / f"{key}.json"
-        for row in by_case(report(results)).values() if results.exists() else ():
-            peers = [(ratio(row, p) or 0.0, p) for p in row if p != OURS]
-            worst = [(r, p) for r, p in sorted(peers, reverse=True) if r > 1.0]
-            if worst:
-                text = ", ".join(f"{p} {_two(r)}" for r, p in worst)
-                rows.append((worst[0][0], [row[OURS].what, text]))
+    for row in timed().values():
+        peers = [(ratio(row, p) or 0.0, p) for p in row if p != OURS]
+        worst = [(r, p) for r, p in sorted(peers, reverse=True) if r > 1.0]
+        if worst:
+            text = ", ".join(f"{p} {_two(r)}" for r, p in worst)
+            rows.append((worst[0][0], [row[OURS].what, text]))
     rows.sort(key=lambda row: -row[0])
     return table(["work", "our time as a multiple of"], [cells for _, cells in rows])
 
@@ -201,12 +235,10 @@ def overview() -> str:
     from matplotlib.figure import Figure
 
     bars = []
-    for key in ("small", "perceptrons", "ops", "models", "programs", "optimisers"):
-        results = RESULTS / f"{key}.json"
-        for row in by_case(report(results)).values() if results.exists() else ():
-            r = ratio(row, "torch")
-            if r is not None:
-                bars.append((row[OURS].what, r))
+    for row in timed().values():
+        r = ratio(row, "torch")
+        if r is not None:
+            bars.append((row[OURS].what, r))
     figure = Figure(figsize=(8, 0.22 * len(bars) + 1), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
@@ -226,20 +258,25 @@ def replaced(page: str, key: str, text: str) -> str:
     """The page with a section's part between its comments replaced."""
     found = re.compile(rf"(<!-- begin {key} -->\n).*?(<!-- end {key} -->)", re.DOTALL)
     if not found.search(page):
-        raise typer.BadParameter(f"{PAGE.name} has no comments 'begin {key}' and 'end {key}'")
+        raise typer.BadParameter(f"a page has no comments 'begin {key}' and 'end {key}'")
     return found.sub(lambda m: f"{m[1]}\n{text}\n{m[2]}", page)
 
 
 def write() -> None:
-    """Fill the page from the results that are there."""
+    """Fill the pages from the results that are there."""
     page = PAGE.read_text(encoding="utf-8")
     for key, section in SECTIONS.items():
         results = RESULTS / f"{key}.json"
         if results.exists():
             page = replaced(page, key, f"    {section.command}\n\n{section.render(results)}")
-    page = replaced(page, "machine", machine(RESULTS / "small.json"))
-    page = replaced(page, "losses", losses())
-    page = replaced(page, "overview", overview())
+    if all(
+        (RESULTS / f"{key}.json").exists() for key in TIMED
+    ):  # or cases would go that are shown now
+        page = replaced(page, "machine", machine(RESULTS / f"{TIMED[0]}.json"))
+        page = replaced(page, "losses", losses())
+        page = replaced(page, "overview", overview())
+        readme = README.read_text(encoding="utf-8")
+        write_whole(README, replaced(readme, "speed", speed()))
     write_whole(PAGE, page)
 
 

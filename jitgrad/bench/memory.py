@@ -8,6 +8,7 @@ that was compiled; import, interpreter and parts of shared libraries that were r
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,9 @@ def peak(name: str, library: str, threads: int) -> int:
     if not _STATUS.exists():
         raise CannotDo("memory is measured on Linux only")
     command = [sys.executable, "-m", "jitgrad.bench.memory", name, library, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Bytecode is kept, as it is for anybody who installs a package: compiling a module takes memory.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]

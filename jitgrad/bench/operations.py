@@ -1,22 +1,23 @@
 """How every op of the op table is called, with tensors and with arrays: a line for each.
 
 The operands' kinds are letters. Of the shape (side, side): ``x z u v`` normal, ``p`` positive, ``f``
-and ``F`` between 0 and 1, ``g`` above 1, ``b`` bools, ``n`` small positive integers, ``j`` indices of
-columns. ``r`` has one row's elements; ``c`` holds an index for each row; ``k`` is a permutation of the rows.
+and ``F`` between 0 and 1, ``g`` above 1, ``w`` small, ``b`` bools, ``n`` small positive integers, ``j``
+indices of columns. ``r`` has one row's elements; ``c`` holds an index for each row; ``k`` is a permutation
+of the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from jitgrad.bench import by_hand
-from jitgrad.bench.case import Case
+from jitgrad.bench.case import CannotDo, Case
 from jitgrad.bench.programs import Array, Function, Program
 from jitgrad.ops.table import OPS
 
@@ -46,25 +47,12 @@ NOT_CALLED = {
     "embed": "the gradient of a view, recorded",
     "combine_indices": "part of indexing with several tensors",
     "index_put_": "part of an assignment in place",
-    "count_nonzero": "part of nonzero and of masks",
-    "convolution_weight": "the gradient of a convolution, recorded",
-    "nll_loss_nd": "nll_loss of images",
-    "ctc_loss": "takes labels and their lengths",
-    "to_bfloat16": "as to_float16; NumPy has no such dtype",
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "a layer: the workload lstm"),
-    "clamp_tensor": "clamp by tensors",
-    "clamp_low": "clamp from below alone",
-    "clamp_high": "clamp from above alone",
-    "band": "part of average pooling and interpolation",
-    "remap": "part of padding and interpolation",
+    "convolution_weight": "the gradient of a convolution, recorded: part of its double backward",
     "unmap": "the gradient of remap, recorded",
-    "lstm_cell": "part of an LSTM",
-    "lstm_hidden": "part of an LSTM",
-    "gru_candidate": "part of a GRU",
-    "gru_hidden": "part of a GRU",
-    "unbind": "views, several of one call",
-    "split": "views, several of one call",
-    "split_with_sizes": "views, several of one call",
+    "lstm_cell": "part of an LSTM with projections",
+    "lstm_hidden": "part of an LSTM with projections",
+    "gru_candidate": "part of a GRU's gradient, recorded",
+    "gru_hidden": "part of a GRU's gradient, recorded",
     "as_strided_": "as_strided in place",
     "_unsafe_view": "part of matmul",
     "copy_slices": "what a change in place of a view is to its base",
@@ -155,6 +143,9 @@ op("addcdiv", "xzp", None, lambda xp, x, z, u: x + z / u)
 op("clamp", "x", lambda T, x: T.clamp(x, -1.0, 1.0), lambda xp, x: xp.clip(x, -1.0, 1.0))
 op("clamp_min", "x", lambda T, x: T.clamp_min(x, 0.5), lambda xp, x: xp.maximum(x, 0.5))
 op("clamp_max", "x", lambda T, x: T.clamp_max(x, 0.5), lambda xp, x: xp.minimum(x, 0.5))
+op("clamp_low", "xr", lambda T, x, r: T.clamp(x, min=r), lambda xp, x, r: xp.maximum(x, r))
+op("clamp_high", "xr", lambda T, x, r: T.clamp(x, max=r), lambda xp, x, r: xp.minimum(x, r))
+op("clamp_tensor", "xfp", lambda T, x, low, high: T.clamp(x, low, high), "clip")
 op("where", "bxz", arrays="where")
 op(
     "masked_fill",
@@ -179,6 +170,10 @@ for _name in "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()
         lambda xp, x, n=_name: x.astype(n),
     )
 
+op(
+    "to_bfloat16", "p", lambda T, x: x.to(T.bfloat16).to(x.dtype)
+)  # NumPy has no such dtype: and back
+
 # ---------------------------------------------------------------- activations
 for _name in (
     "elu selu celu gelu silu mish hardtanh hardswish hardsigmoid leaky_relu softplus softshrink"
@@ -192,7 +187,8 @@ op("prelu", "xr", partial(_functional, "prelu"), lambda xp, x, w: xp.where(x > 0
 op("glu", "x", lambda T, x: T.nn.functional.glu(T.stack((x, x)), 0))
 
 # ---------------------------------------------------------------- views
-op("view", "x", lambda T, x: x.view(-1), lambda xp, x: x.reshape(-1))
+# A shape that can be viewed in every layout.
+op("view", "x", lambda T, x: x.view(len(x), 1, -1), lambda xp, x: x.reshape(len(x), 1, -1))
 op("transpose", "x", lambda T, x: x.transpose(0, 1), lambda xp, x: x.T)
 op("t", "x", lambda T, x: x.t(), lambda xp, x: x.T)
 op("permute", "x", lambda T, x: x.permute(1, 0), lambda xp, x: xp.transpose(x, (1, 0)))
@@ -203,8 +199,12 @@ op("squeeze", "x", lambda T, x: x.squeeze())
 op("expand", "x", lambda T, x: x.expand(2, *x.shape))
 op("detach", "x", lambda T, x: x.detach())
 op("diagonal", "x", None, "diagonal")
+op("unbind", "x", lambda T, x: x.unbind(1)[0], lambda xp, x: x[:, 0])
+op("split", "x", lambda T, x: x.split(2)[0], lambda xp, x: x[:2])
+op("split_with_sizes", "x", lambda T, x: x.split([1, x.shape[0] - 1])[0], lambda xp, x: x[:1])
 op("unfold", "x", lambda T, x: x.unfold(1, 2, 1))
-op("as_strided", "x", lambda T, x: T.as_strided(x, (x.shape[0], 2), (x.shape[1], 1)))
+# Pairs of a row: in layout "broadcast" the memory holds no more.
+op("as_strided", "x", lambda T, x: T.as_strided(x, (max(len(x) // 2, 1), min(len(x), 2)), (2, 1)))
 
 # ---------------------------------------------------------------- products
 op("mm", "xz", None, "matmul", flops=lambda s: 2.0 * s**3)
@@ -231,11 +231,21 @@ op(
     lambda xp, x, w, r: xp.matmul(x, w.T) + r,
     flops=lambda s: 2.0 * s**3,
 )
+
+
+def _convolution(T: Any, x: Any, weight: Any) -> Any:
+    # As many channels as there are weights for: four filters of 3x3 from a side of six on.
+    size = 3 if weight.shape[0] > 2 else 1
+    filters = min(weight.numel() // size**2, 4)
+    kernel = weight.reshape(-1)[: filters * size**2].reshape(filters, 1, size, size)
+    return T.nn.functional.conv2d(x[None, None], kernel, padding=size // 2)
+
+
 op(
     "convolution",
     "xz",
-    lambda T, x, z: T.nn.functional.conv2d(x[None, None], z.reshape(-1)[:36].reshape(4, 1, 3, 3)),
-    flops=lambda s: 4 * 9 * 2.0 * max(s - 2, 0) ** 2,
+    _convolution,
+    flops=lambda s: 4 * 9 * 2.0 * s**2,
 )
 
 for _dims in (1, 2, 3):
@@ -319,6 +329,7 @@ op("repeat", "x", lambda T, x: x.repeat(2, 1), lambda xp, x: xp.tile(x, (2, 1)))
 op("tril", "x", None, "tril")
 op("triu", "x", None, "triu")
 op("nonzero", "n")
+op("count_nonzero", "n", arrays="count_nonzero")
 op("gather", "xj", lambda T, x, i: T.gather(x, 1, i))
 op("scatter", "xjz", lambda T, x, i, z: T.scatter(x, 1, i, z))
 op("scatter_value", "xj", lambda T, x, i: T.scatter(x, 1, i, 1.5))
@@ -333,8 +344,20 @@ op("index_copy", "xkz", lambda T, x, k, z: T.index_copy(x, 0, k, z))
 op("index", "xk", lambda T, x, k: x[k], lambda xp, x, k: x[k])
 op("index_put", "xkz", lambda T, x, k, z: T.index_put(x, (k,), z))
 
+
 # ---------------------------------------------------------------- losses and normalization
+def _ctc_loss(T: Any, x: Any) -> Any:
+    """One sequence, a class a column, whose labels are every other step's."""
+    steps, classes = x.shape
+    labels = T.tensor(np.arange(max(steps // 2, 1)) % max(classes - 1, 1) + min(classes - 1, 1))
+    logs = T.log_softmax(x, -1)[:, None]
+    lengths = (T.tensor([steps]), T.tensor([len(labels)]))
+    return T.nn.functional.ctc_loss(logs, labels[None], *lengths, zero_infinity=True)
+
+
 op("nll_loss", "xc", partial(_functional, "nll_loss"))
+op("nll_loss_nd", "xc", lambda T, x, c: T.nn.functional.nll_loss(x[:, :, None], c[:, None]))
+op("ctc_loss", "x", _ctc_loss)
 op(
     "mse_loss",
     "xz",
@@ -360,6 +383,33 @@ op(
 op("native_group_norm", "x", lambda T, x: T.nn.functional.group_norm(x[None], 1))
 
 
+# ---------------------------------------------------------------- windows, recurrent layers
+op("band", "x", lambda T, x: T.nn.functional.avg_pool2d(x[None, None], 2, ceil_mode=True))
+op("remap", "x", lambda T, x: T.nn.functional.pad(x[None], (1, 1), mode="replicate"))
+
+
+def _recurrent(name: str, gates: int, T: Any, x: Any, w: Any, v: Any) -> Any:
+    """A layer over the rows, which are one sequence; as many units as the operands have weights for."""
+    side = x.shape[1]
+    units = side // gates
+    if not units:
+        units, w, v = 1, w[:1].expand(gates, side), v[:1, :1].expand(gates, 1)
+    weights = {"weight_ih_l0": w[: gates * units], "weight_hh_l0": v[: gates * units, :units]}
+    layer = _layer(T, name, side, units, x.dtype)
+    return T.func.functional_call(layer, weights, (x[:, None],))[0]
+
+
+@cache
+def _layer(T: Any, name: str, inputs: int, units: int, dtype: Any) -> Any:
+    kind, _, nonlinearity = name.partition("_")
+    options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+    return getattr(T.nn, kind.upper())(inputs, units, bias=False, dtype=dtype, **options)
+
+
+for _name, _gates in {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}.items():
+    op(_name, "xww", partial(_recurrent, _name, _gates))
+
+
 for _op in OPS:
     # An op without a line is listed, not forgotten.
     if _op.name not in OPERATIONS:
@@ -367,7 +417,7 @@ for _op in OPS:
 
 
 # ---------------------------------------------------------------- from a line to cases
-FLOATS = "xzuvpfFgr"
+FLOATS = "xzuvpfFgrw"
 
 
 def operand(kind: str, side: int, dtype: str, seed: int) -> Array:
@@ -388,12 +438,22 @@ def operand(kind: str, side: int, dtype: str, seed: int) -> Array:
         return np.asarray(rng.uniform(1.1, 3.0, shape), dtype)
     if kind in "fF":
         return np.asarray(rng.uniform(0.05, 0.95, shape), dtype)
-    return np.asarray(rng.normal(size=shape), dtype)
+    return np.asarray(rng.normal(scale=1 / side if kind == "w" else 1.0, size=shape), dtype)
 
 
 def operands(line: Operation, side: int, dtype: str) -> list[Array]:
     """All operands of a line."""
     return [operand(kind, side, dtype, seed) for seed, kind in enumerate(line.kinds)]
+
+
+#: Ops that refuse integers with other errors than that of an op that is not implemented for a dtype.
+_FLOATS_ONLY = frozenset(
+    "lstm gru rnn_tanh rnn_relu norm std var mean attention pow_inverse add_scaled sub_scaled".split()
+)
+
+
+def _refused(*_: Any) -> Any:
+    raise CannotDo("it takes floating point only")
 
 
 def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
@@ -412,9 +472,10 @@ def case(name: str, part: str, elements: int, dtype: str, layout: str) -> Case:
                 found[i] = np.repeat(found[i][:1], side, axis=0)
         return found
 
+    refused = name in _FLOATS_ONLY and not floating
     program = Program(
-        line.tensors,
-        line.arrays,
+        _refused if refused else line.tensors,
+        _refused if refused else line.arrays,
         data,
         wanted,
         part,
@@ -447,16 +508,22 @@ _PART_FLOPS = {"forward": 1.0, "backward": 2.0, "both": 3.0}
 #: Ops whose result is a number, or a number a row.
 _REDUCTIONS = frozenset(
     "sum mean prod amax amin argmax argmin var std max min max_dim min_dim all any norm logsumexp median"
-    " nanmedian mode kthvalue dot mv mse_loss l1_loss smooth_l1_loss huber_loss nll_loss"
-    " binary_cross_entropy binary_cross_entropy_with_logits select".split()
+    " nanmedian mode kthvalue dot mv mse_loss l1_loss smooth_l1_loss huber_loss nll_loss nll_loss_nd"
+    " ctc_loss binary_cross_entropy binary_cross_entropy_with_logits select count_nonzero unbind"
+    " split_with_sizes".split()
 )
+
+
+def is_reduction(name: str) -> bool:
+    """Whether an op's result is a number, or a number a row."""
+    return name in _REDUCTIONS
 
 
 def _traffic(line: Operation, part: str, side: int, dtype: str, wanted: int) -> float:
     """The least bytes: operands read, the result written; its cotangent read, the gradients written."""
     each = float(side * side * np.dtype(dtype).itemsize)
     full = sum(kind not in "rck" for kind in line.kinds)
-    result = 0 if line.name in _REDUCTIONS else 1
+    result = 0 if is_reduction(line.name) else 1
     forward = each * (full + result)
     backward = each * (result + min(wanted, full))
     return {"forward": forward, "backward": backward, "both": forward + backward}[part]
@@ -464,8 +531,8 @@ def _traffic(line: Operation, part: str, side: int, dtype: str, wanted: int) -> 
 
 #: Ops whose results have no gradient whatever the operands are.
 _NO_GRADIENT = frozenset(
-    "isnan isinf isfinite logical_not signbit eq ne lt le gt ge argmax argmin all any nonzero logical_and"
-    " logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift"
+    "isnan isinf isfinite logical_not signbit eq ne lt le gt ge argmax argmin all any nonzero count_nonzero"
+    " logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift"
     " bitwise_right_shift to_bool to_uint8 to_int8 to_int16 to_int32 to_int64 detach pow_int".split()
 )
 

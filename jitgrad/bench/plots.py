@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.bench.case import Case
 from jitgrad.bench.results import Measurement, Report
 
 if TYPE_CHECKING:
@@ -20,25 +23,34 @@ class CannotPlot(Exception):
     """There is nothing to draw, or Matplotlib is missing."""
 
 
+NOTHING = "nothing to plot: no case that was measured has a size (see --sizes)"
+
+
+def check(cases: Sequence[Case]) -> None:
+    """Raise CannotPlot now, before anything is measured, if there will be nothing to draw or to draw with."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CannotPlot("--plot needs Matplotlib: pip install 'jitgrad[viz]'")
+    if not any(case.size for case in cases):
+        raise CannotPlot(NOTHING)
+
+
 def picture(report: Report, kind: str) -> bytes:
     """Draw a report as PNG or SVG.
 
     Raises
     ------
     CannotPlot
-        If Matplotlib is not installed or nothing that has a size was measured.
+        If nothing that has a size was measured.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise CannotPlot("--plot needs Matplotlib: pip install 'jitgrad[viz]'") from None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     lines: dict[str, list[Measurement]] = {}
     for m in report.measurements:
         if m.samples and m.size:
             lines.setdefault(m.line, []).append(m)
     if not lines:
-        raise CannotPlot("nothing to plot: no case that was measured has a size (see --sizes)")
+        raise CannotPlot(NOTHING)
     names = list(lines)[:MOST_PANELS]
     panels = len(names) + 1
     columns = min(panels, 3)

@@ -198,7 +198,7 @@ def size(nbytes: float | None) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: beside its place, then renamed.
+    """Write a file whole or not at all: beside its place, then renamed.  A device or a pipe is written to.
 
     Raises
     ------
@@ -208,6 +208,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
+        if _is_stream(path):
+            path.write_bytes(data)
+            return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -224,11 +227,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether a path is there and is a device or a pipe, which must not be replaced by a file."""
+    return path.exists() and (not path.is_file() or path.parent == Path("/dev"))
+
+
 def check_writable(paths: Iterable[Path]) -> None:
     """Raise CannotWrite now, before anything is measured, if one of the files could not be written."""
     for path in paths:
         if path.is_dir():
             raise CannotWrite(f"cannot write {path}: it is a folder")
+        if _is_stream(path):
+            if not os.access(path, os.W_OK):
+                raise CannotWrite(f"cannot write {path}: permission denied")
+            continue
         try:
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         except OSError as error:

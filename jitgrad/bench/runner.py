@@ -85,26 +85,43 @@ def measure(
 ) -> list[Measurement]:
     """Measure one case in all libraries in about `budget` seconds, and the control with them."""
     runs, found = prepared(case, libraries)
-    if runs:
-        timed = runs | {CONTROL: control()}
-        each = min(SAMPLE_SECONDS, budget / (8 * len(timed)))
-        failed: dict[str, str] = {}
-        repeats = {name: repeats_for(run, each, clock) for name, run in timed.items()}
-        made = {name: blank(case, name) for name in runs}
+    while runs:
         try:
-            for taken in in_turns(timed, repeats, rounds, budget, clock):
-                for name, row in made.items():
-                    row.samples.append(taken[name])
-                    row.control.append(taken[CONTROL])
+            found += _timed(case, runs, budget, rounds, clock)
+            break
         except Exception as error:  # what ran in the first call may fail in a later one
-            failed = dict.fromkeys(made, error_text(error))
-        for name, row in made.items():
-            row.error = failed.get(name, "")
-            if peaks is not None and row.median:
-                row.share = peaks.share(row.median, case)
-        found += made.values()
+            # Whose it was is not known, and asking in every run would be in the times.
+            failed = {name: text for name, run in runs.items() if (text := _failure(run))}
+            failed = failed or dict.fromkeys(runs, error_text(error))
+            found += [blank(case, name, error=text) for name, text in failed.items()]
+            runs = {name: run for name, run in runs.items() if name not in failed}
+    for row in found:
+        if peaks is not None and row.median:
+            row.share = peaks.share(row.median, case)
     order = list(libraries)
     return sorted(found, key=lambda m: order.index(m.library))
+
+
+def _failure(run: Work) -> str:
+    try:
+        run()
+    except Exception as error:
+        return error_text(error)
+    return ""
+
+
+def _timed(
+    case: Case, runs: Mapping[str, Work], budget: float, rounds: int, clock: Clock
+) -> list[Measurement]:
+    timed = {**runs, CONTROL: control()}
+    each = min(SAMPLE_SECONDS, budget / (8 * len(timed)))
+    repeats = {name: repeats_for(run, each, clock) for name, run in timed.items()}
+    made = {name: blank(case, name) for name in runs}
+    for taken in in_turns(timed, repeats, rounds, budget, clock):
+        for name, row in made.items():
+            row.samples.append(taken[name])
+            row.control.append(taken[CONTROL])
+    return list(made.values())
 
 
 def run(

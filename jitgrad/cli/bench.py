@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jitgrad.bench import (
     comparing,
+    goals,
     machine,
     memory,
     operations,
@@ -230,6 +231,10 @@ def bench(
             comparing.make_folder(comparing.place(save))
             wanted.append(comparing.place(save))
         check_writable(wanted)
+        if plot is not None:
+            plots.check(cases)
+    except plots.CannotPlot as error:
+        exits.stop(str(error), exits.FAILED)
     except NotResults as error:
         raise typer.BadParameter(str(error)) from None
     except CannotWrite as error:
@@ -246,28 +251,16 @@ def bench(
         peaks = Peaks(threads) if peak else None
         measured = Measured(libraries, budget, rounds, peaks, threads if measure_memory else None)
         measure_all(report, cases, measured, out)
-        out.print(", ".join(f"{k} {v}" for k, v in report.about.items()), soft_wrap=True)
-        if report.measurements:
-            out.print(tables.results(report.measurements, list(libraries), not out.is_terminal))
-        if measure_memory and report.measurements:
-            out.print(tables.memory(report.measurements, list(libraries), not out.is_terminal))
-        for line in tables.notes(report):
-            out.print(line, markup=False, soft_wrap=True)
+        # First the files: whoever reads the output may have gone, and a full disk must not take the table.
+        unwritten = write_files(report, files, plot, save)
+        shown_all(report, list(libraries), measure_memory, out)
         if before is not None and not report.interrupted:
             ours = libraries[peers.OURS]
             worse = compared(report, before, cases, ours, threshold, budget, rounds, out)
-    try:
-        for path, writer in files.items():
-            if path is not None:
-                write_whole(path, writer(report))
-        if plot is not None:
-            write_whole(plot, plots.picture(report, plot.suffix.lower().lstrip(".")))
-        if save is not None and not report.interrupted:
-            out.print(f"saved as {comparing.save(save, report)}", soft_wrap=True)
-    except CannotWrite as error:
-        exits.stop(str(error), exits.UNWRITABLE)
-    except plots.CannotPlot as error:
-        exits.stop(str(error), exits.FAILED)
+    if save is not None and not unwritten and not report.interrupted:
+        out.print(f"saved as {comparing.place(save)}", soft_wrap=True)
+    if unwritten:
+        exits.stop(*unwritten)
     if report.interrupted:
         exits.stop(f"interrupted; {len(report.of(peers.OURS))} of {len(cases)} cases were measured",
                    exits.INTERRUPTED)  # fmt: skip
@@ -275,6 +268,48 @@ def bench(
         raise typer.Exit(exits.FAILED)
     if worse:
         raise typer.Exit(exits.SLOWER)
+
+
+def write_files(
+    report: Report,
+    files: Mapping[Path | None, Callable[[Report], str]],
+    plot: Path | None,
+    save: str | None,
+) -> tuple[str, int] | None:
+    """Write what was asked for; returns what could not be written, and the exit code for it."""
+    problems, code = [], exits.UNWRITABLE
+    for path, writer in files.items():
+        try:
+            if path is not None:
+                write_whole(path, writer(report))
+        except CannotWrite as error:
+            problems.append(str(error))
+    try:
+        if plot is not None:
+            write_whole(plot, plots.picture(report, plot.suffix.lower().lstrip(".")))
+        if save is not None and not report.interrupted:
+            comparing.save(save, report)
+    except CannotWrite as error:
+        problems.append(str(error))
+    except plots.CannotPlot as error:  # of what was interrupted
+        code = exits.UNWRITABLE if problems else exits.FAILED
+        problems.append(str(error))
+    return ("; ".join(problems), code) if problems else None
+
+
+def shown_all(report: Report, libraries: list[str], memory_too: bool, out: Console) -> None:
+    """Print the tables, and why a library has no figure."""
+    plain = not out.is_terminal
+    out.print(", ".join(f"{k} {v}" for k, v in report.about.items()), soft_wrap=True)
+    if report.measurements:
+        verdicts = goals.judged(report, PROGRAMS, lambda m: m.median)
+        out.print(tables.results(report.measurements, libraries, plain, verdicts))
+        if any(verdicts.values()):
+            out.print(tables.summary(verdicts))
+        if memory_too:
+            out.print(tables.memory(report.measurements, libraries, plain))
+    for line in tables.notes(report):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

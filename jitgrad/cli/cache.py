@@ -58,8 +58,15 @@ def info() -> None:
     out.print(f"holds:  {cache_text(cache.folder())}", markup=False)
 
 
+#: What `warm_one` says of an op that a dtype does not have.
+UNDEFINED = "not defined"
+
+
 def warm_one(name: str, dtype: str) -> str:
-    """Use an op once, forward and backward, in each layout; returns what went wrong, or nothing."""
+    """Use an op once, forward and backward, in each layout.
+
+    Returns what went wrong, `UNDEFINED`, or nothing.
+    """
     import jitgrad
 
     try:
@@ -69,6 +76,8 @@ def warm_one(name: str, dtype: str) -> str:
                 case.setup(jitgrad).run()
             except CannotDo:
                 operations.case(name, "forward", 16, dtype, layout).setup(jitgrad).run()
+    except (CannotDo, NotImplementedError):
+        return UNDEFINED
     except Exception as error:
         return error_text(error)
     return ""
@@ -99,6 +108,7 @@ def warm(
     before = len(cache_files(folder))
     status, out = Console(stderr=True), tables.console()
     failed: list[str] = []
+    undefined = 0
     # Spawned: a forked child has no threads, and shares what its parent was doing.
     context = multiprocessing.get_context("spawn")
     workers = min(jobs or machine.usable_cores(), len(tasks))
@@ -114,7 +124,9 @@ def warm(
         )
         for future in shown:
             problem = future.result()
-            if problem:
+            if problem == UNDEFINED:
+                undefined += 1
+            elif problem:
                 failed.append(f"{' '.join(futures[future])}: {problem}")
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -124,7 +136,10 @@ def warm(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     new = len(cache_files(folder)) - before
-    out.print(f"{len(tasks) - len(failed)} of {len(tasks)} ops are compiled, {new} new files")
+    defined = len(tasks) - undefined
+    out.print(f"{defined - len(failed)} of {defined} ops are compiled, {new} new files")
+    if undefined:
+        out.print(f"{undefined} are not defined for their dtype")
     out.print(f"{folder}: {cache_text(folder)}", markup=False, soft_wrap=True)
     for line in failed:
         out.print(line, markup=False, soft_wrap=True)

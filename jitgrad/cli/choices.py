@@ -45,7 +45,10 @@ def words(text: str, known: Iterable[str], what: str) -> list[str]:
 
 def sizes(text: str) -> list[int]:
     """Numbers of elements: 4096, 64k, 1M, 2^20."""
-    return [size(item) for item in items(text)]
+    found = [size(item) for item in items(text)]
+    if not found:
+        raise typer.BadParameter("name at least one size: 4096, 64k, 1M or 2^20")
+    return list(dict.fromkeys(found))
 
 
 def size(text: str) -> int:

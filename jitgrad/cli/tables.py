@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jitgrad.bench.comparing import FASTER, SLOWER, Change
+from jitgrad.bench.goals import Verdict
 from jitgrad.bench.results import Measurement, Report, duration, percent, size
 
 
@@ -36,20 +37,28 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def results(measurements: Sequence[Measurement], libraries: Sequence[str], plain: bool) -> Table:
-    """A line per case: our figures, then each peer's median and how ours stands to it."""
+def results(
+    measurements: Sequence[Measurement],
+    libraries: Sequence[str],
+    plain: bool,
+    verdicts: Mapping[str, Sequence[Verdict]] | None = None,
+) -> Table:
+    """A line per case: our figures, each peer's median and how ours stands to it, goals if there are any."""
     first, peers = libraries[0], libraries[1:]
     names = ["case", "median", "min", "spread", "GB/s", "GFLOP/s", "of peak"]
     table = new_table(names, 1, plain)
     for peer in peers:
         table.add_column(peer, justify="right", no_wrap=True)
         table.add_column(f"/ {peer}", justify="right", no_wrap=True)
+    judged = verdicts is not None and any(verdicts.values())
+    if judged:
+        table.add_column("goal", no_wrap=plain, overflow="fold")
     rows: dict[str, dict[str, Measurement]] = {}
     for m in measurements:
         rows.setdefault(m.case, {})[m.library] = m
     for case, row in rows.items():
         mine = row[first]
-        cells = [_median(mine), duration(mine.best), percent(mine.spread)]
+        cells = [_median(mine), duration(mine.best, mine.nodes), percent(mine.spread)]
         cells += [number(mine.rate(mine.nbytes)), number(mine.rate(mine.flops))]
         cells.append(percent(mine.share))
         for peer in peers:
@@ -59,8 +68,21 @@ def results(measurements: Sequence[Measurement], libraries: Sequence[str], plain
                 continue
             ratio = mine.median / theirs.median if mine.median and theirs.median else None
             cells += [_median(theirs), "-" if ratio is None else f"{ratio:.2f}"]
+        if judged:
+            assert verdicts is not None
+            cells.append("; ".join(_coloured(v) for v in verdicts.get(case, ())))
         table.add_row(escape(case), *cells)
     return table
+
+
+def _coloured(verdict: Verdict) -> str:
+    return f"[{'green' if verdict.met else 'red'}]{escape(str(verdict))}[/]"
+
+
+def summary(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    """How many goals are met."""
+    found = [verdict.met for each in verdicts.values() for verdict in each]
+    return f"{sum(found)} of {len(found)} goals met"
 
 
 def memory(measurements: Sequence[Measurement], libraries: Sequence[str], plain: bool) -> Table:

@@ -74,6 +74,35 @@ def test_layouts_and_dtypes_agree_with_torch(layout: str, tmp_path: Path, torch:
     assert all(m["samples"] and not m["cannot"] for m in rows(out).values())
 
 
+@pytest.mark.parametrize("elements", ["1", "16"])
+def test_ops_on_few_elements_agree_with_torch(elements: str, tmp_path: Path, torch: Any) -> None:
+    out = tmp_path / "o.json"
+    names = "convolution,ctc_loss,lstm,gru,rnn_tanh,nll_loss_nd,remap,band,clamp_tensor,to_bfloat16"
+    extra = ("--sizes", elements, "--vs", "torch", "--json", str(out))
+    done = measure("--ops", names, *extra)
+    assert done.exit_code == 0, done.output
+    assert all(m["samples"] for m in rows(out).values())
+
+
+def test_goals_are_shown_where_they_can_be_judged(torch: Any) -> None:
+    done = measure("--workloads", "A1", "--ops", "exp", "--sizes", "4", "--vs", "torch")
+    assert done.exit_code == 0, done.output
+    assert "0.15 torch: met" in done.stdout
+    assert "1 of 1 goals met" in done.stdout
+    assert "goal" not in measure("--workloads", "A1").stdout
+
+
+def test_an_op_that_a_dtype_does_not_have_is_no_failure() -> None:
+    from jitgrad.cli.cache import UNDEFINED, warm_one
+
+    assert warm_one("var", "int64") == UNDEFINED
+    assert warm_one("softmax", "int64") == UNDEFINED
+    assert warm_one("add", "int64") == ""
+    done = measure("--ops", "var", "--dtypes", "int64", "--sizes", "4")
+    assert done.exit_code == 0
+    assert "takes floating point only" in done.stdout
+
+
 def test_integers_have_no_gradient(tmp_path: Path) -> None:
     out = tmp_path / "o.json"
     args = ("--ops", "add", "--dtypes", "int64", "--sizes", "4", "--json", str(out))
@@ -184,6 +213,29 @@ def test_a_failing_case_is_reported_and_the_next_one_runs(
     assert rows(out)["A2", "jitgrad"]["samples"]
 
 
+def test_a_library_that_fails_later_does_not_take_the_others_along(
+    monkeypatch: pytest.MonkeyPatch, torch: Any, tmp_path: Path
+) -> None:
+    def setup(T: Any) -> Prepared:  # noqa: N803
+        left = [3]
+
+        def run() -> None:
+            left[0] -= 1
+            if T is torch and left[0] < 0:
+                raise ValueError("broken in the fourth call")
+
+        return Prepared(run, list)
+
+    monkeypatch.setitem(bench.PROGRAMS, "A1", Case("A1", "work", setup))
+    out = tmp_path / "o.json"
+    done = measure("--workloads", "A1", "--vs", "torch", "--json", str(out))
+    assert done.exit_code == 1
+    found = rows(out)
+    assert len(found["A1", "jitgrad"]["samples"]) == 3
+    assert not found["A1", "jitgrad"]["error"]
+    assert found["A1", "torch"]["error"] == "ValueError: broken in the fourth call"
+
+
 def test_other_numbers_are_a_failure(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
     one(1.1, monkeypatch)
     done = measure("--workloads", "odd", "--vs", "torch")
@@ -238,6 +290,7 @@ def test_save_then_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("arguments", "says"),
     [
         (["--ops", "expp"], "did you mean exp"),
+        (["--ops", "exp", "--sizes", ","], "name at least one size"),
         (["--ops", "exp", "--sizes", "many"], "is no number of elements"),
         (["--ops", "exp", "--sizes", "2^40"], "between 1 and 2^28"),
         (["--ops", "exp", "--dtypes", "complex64"], "is no dtype"),
@@ -262,6 +315,36 @@ def test_a_folder_that_is_not_there_is_noticed_before_measuring(
     (tmp_path / "file").write_text("")
     assert measure("--workloads", "A2", "--save", str(tmp_path / "file" / "x")).exit_code == 4
     assert measure("--workloads", "A2", "--csv", str(tmp_path)).exit_code == 4
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("no /dev/full here")
+    done = measure("--workloads", "A2", "--json", str(full))
+    assert done.exit_code == 4
+    assert "cannot write /dev/full: No space left on device" in done.stderr
+    assert "A2" in done.stdout
+    assert full.is_char_device()
+
+
+def test_an_output_that_is_full_gets_a_sentence_and_loses_no_file(tmp_path: Path) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full here")
+    out = tmp_path / "o.json"
+    command = [sys.executable, "-m", "jitgrad", "bench", *QUICK, "--workloads", "A2", "--json", out]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 4
+    assert done.stderr == "jitgrad: cannot write the output: No space left on device\n"
+    assert rows(out)["A2", "jitgrad"]["samples"]
+
+
+def test_nothing_to_plot_is_noticed_before_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "measure", lambda *a: pytest.fail("measured"))
+    done = measure("--workloads", "A2", "--plot", "x.png")
+    assert done.exit_code == 1
+    assert "nothing to plot" in done.stderr
 
 
 def test_every_op_has_a_line_or_a_reason() -> None:

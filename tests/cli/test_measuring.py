@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jitgrad.bench import comparing, measuring, results
+from jitgrad.bench import comparing, goals, measuring, results
+from jitgrad.bench.case import Case, Goal
 from jitgrad.bench.results import Measurement, Report
 
 
@@ -112,6 +113,30 @@ def test_figures_of_a_measurement() -> None:
     assert m.rate(m.nbytes) == 2.0
     assert m.rate(m.flops) is None
     assert Measurement("c", "", "x").spread is None
+
+
+def test_goals_are_judged_by_peers_and_by_other_cases() -> None:
+    def case(name: str, nodes: int | None, *goals: Goal) -> Case:
+        return Case(name, "work", lambda T: None, nodes=nodes, goals=goals)  # type: ignore[arg-type, return-value]  # noqa: N803
+
+    cases = {
+        "short": case("short", 10, Goal(0.5)),
+        "long": case("long", 100, Goal(1.5, "short"), Goal(0.1, "numpy")),
+    }
+    rows = [
+        Measurement("short", "", "jitgrad", [1.0, 2.0, 9.0]),
+        Measurement("short", "", "torch", [4.0, 4.0, 9.0]),
+        Measurement("long", "", "jitgrad", [40.0]),  # twice as much a node
+        Measurement("unknown", "", "jitgrad", [1.0]),
+    ]
+    found = goals.judged(Report({}, rows), cases, lambda m: m.median)
+    assert [(v.ratio, v.met) for v in found["short"]] == [(0.5, True)]
+    assert [(v.ratio, v.met) for v in found["long"]] == [(2.0, False)]  # NumPy was not measured
+    assert list(map(str, found["long"])) == ["1.5 short: missed (2.00)"]
+    assert list(map(str, found["short"])) == ["0.5 torch: met"]
+    assert set(found) == set(cases)
+    best = goals.judged(Report({}, rows), cases, lambda m: m.best)
+    assert best["short"][0].ratio == 0.25
 
 
 def report() -> Report:
