@@ -543,6 +543,13 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
     """
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    known = dtypes.of_native(ndarray.dtype)
+    made: Tensor | None = None if known is None else call(entry.borrow, ndarray, known.code)
+    return _borrowed_otherwise(ndarray) if made is None else made
+
+
+def _borrowed_otherwise(ndarray: np.ndarray[Any, Any]) -> Tensor:
+    """`from_numpy` of an array that is not simply borrowed: an error, a copy, or nothing at all."""
     dtype = dtypes.from_numpy(ndarray.dtype)
     if not ndarray.dtype.isnative:
         raise ValueError(
@@ -560,23 +567,11 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
     if not ndarray.flags.writeable:
         # PyTorch warns and shares; writing into memory that may be read-only would crash.
         return from_numpy(ndarray.copy())
-    item = dtype.itemsize
-    if builtins.any(s % item for s in ndarray.strides) or ndarray.ctypes.data % item:
-        raise ValueError(
-            "given numpy array strides not a multiple of the element byte size. Copy the array to"
-            " reallocate the memory."
-        )
     if ndarray.size == 0:
         return _new(ndarray.shape, dtype)
-    strides = [s // item for s in ndarray.strides]
-    return call(
-        entry.borrow,
-        ndarray.ctypes.data,
-        ndarray,
-        dtype.code,
-        (1 + sum((n - 1) * s for n, s in zip(ndarray.shape, strides, strict=True))) * item,
-        *ndarray.shape,
-        *strides,
+    raise ValueError(
+        "given numpy array strides not a multiple of the element byte size. Copy the array to"
+        " reallocate the memory."
     )
 
 

@@ -111,6 +111,11 @@ def of(value: Any) -> dtype:
     return found
 
 
+def of_native(numpy_type: np.dtype[Any]) -> dtype | None:
+    """The dtype that stores what a NumPy dtype in the processor's byte order does, or None."""
+    return _BY_NUMPY.get(numpy_type)
+
+
 def from_numpy(numpy_type: np.dtype[Any]) -> dtype:
     """The dtype that stores what a NumPy dtype does.
 

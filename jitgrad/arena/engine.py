@@ -128,7 +128,20 @@ def _note_numpy() -> None:
     header[col.H_ARRAY_TYPE] = functions[2]
     header[col.H_NEW_ARRAY] = functions[94]
     header[col.H_SET_BASE] = functions[282]
-    if header[col.H_ARRAY_TYPE] != id(np.ndarray):
+    # The struct of an array begins with object header, data, ndim, shape, strides, base, dtype, flags.
+    array = np.zeros((3, 5), np.int16)
+    fields = (ctypes.c_size_t * 9).from_address(id(array))
+    sizes = (ctypes.c_size_t * 2).from_address(fields[4])
+    steps = (ctypes.c_size_t * 2).from_address(fields[5])
+    known = (
+        header[col.H_ARRAY_TYPE] == id(np.ndarray)
+        and fields[2] == array.ctypes.data
+        and fields[3] & 0xFFFFFFFF == array.ndim
+        and (*sizes, *steps) == (*array.shape, *array.strides)
+        and fields[7] == id(array.dtype)
+        and fields[8] & 0x500 == 0x500
+    )
+    if not known:
         raise ImportError(f"jitgrad does not know the binary interface of NumPy {np.__version__}")
     kinds = np.array([id(d.numpy) for d in dtypes.ALL])
     header[col.H_ARRAY_KINDS] = _address(kinds)

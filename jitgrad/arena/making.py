@@ -76,6 +76,10 @@ _u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64, _u16, _ = POINTERS
 FLOAT64 = _float64.code
 INT64 = _int64.code
 
+# Words of NumPy's struct of an array.
+ARRAY_DATA, ARRAY_NDIM, ARRAY_SHAPE, ARRAY_STRIDES, ARRAY_FLAGS = 2, 3, 4, 5, 8
+ARRAY_WRITEABLE = 0x400
+
 # `literal`: the list that holds the present element at each depth, and the element's place in it.
 _LISTS = C_ATTR
 _PLACES = C_ATTR + MAX_DIMS
@@ -96,30 +100,50 @@ def new(self, args, n):
 
 
 def borrow(self, args, n):
-    """``borrow(address, owner, dtype, nbytes, *shape, *strides)``: a Tensor over the memory of ``owner``."""
+    """``borrow(array, dtype)``: a Tensor over the memory of an array of that dtype, which it keeps alive.
+
+    None for an array that no Tensor can show: with strides that are negative or no multiples of an element,
+    at an address that is none either, read-only, or of too many dims.  It is read by the fields of NumPy's
+    struct, which `engine` has tried.
+    """
     H = capsule_pointer(self, 0)
-    a = words(args)
-    ndim = (n - 4) // 2
-    s = storage_borrow(H, as_int(a[0]), as_int(a[3]), a[1])
+    array = words(args)[0]
+    a = words(array)
+    dtype = as_int(words(args)[1])
+    size = itemsize(dtype)
+    data = a[ARRAY_DATA]
+    ndim = a[ARRAY_NDIM] & 0xFFFFFFFF
+    if ndim > MAX_DIMS or data % size != 0 or a[ARRAY_FLAGS] & ARRAY_WRITEABLE == 0:
+        return none(H)
+    shape = words(a[ARRAY_SHAPE])
+    stride = words(a[ARRAY_STRIDES])
+    numel = 1
+    last = 0
+    for d in range(ndim):
+        if stride[d] < 0 or stride[d] % size != 0:
+            return none(H)
+        numel *= shape[d]
+        last += (shape[d] - 1) * stride[d]
+    if numel == 0:
+        return none(H)
+    s = storage_borrow(H, data, last + size, array)
     if s == NONE:
         no_memory(H)
         return failed(H)
-    incref(a[1])
+    incref(array)
     r = row_new(H)
     if r == NONE:
         storage_release(H, s)
         no_memory(H)
         return failed(H)
     p = row_at(H, r)
-    p[DTYPE] = as_int(a[2])
+    p[DTYPE] = dtype
     p[NDIM] = ndim
     p[STORAGE] = s
-    numel = 1
-    for d in range(ndim):
-        p[SHAPE + d] = as_int(a[4 + d])
-        p[STRIDE + d] = as_int(a[4 + ndim + d])
-        numel *= p[SHAPE + d]
     p[NUMEL] = numel
+    for d in range(ndim):
+        p[SHAPE + d] = shape[d]
+        p[STRIDE + d] = stride[d] // size
     if is_contiguous(p):
         p[FLAGS] |= F_CONTIGUOUS
     return wrap(H, r)

@@ -152,3 +152,57 @@ def test_making_an_array_counts_no_reference_too_many() -> None:
     for _ in range(100):
         x.numpy()
     assert sys.getrefcount(kind) - before < 10
+
+
+def _arrays() -> list[Any]:
+    a = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    return [
+        a,
+        a.T,
+        a[:, ::2],
+        a[1:, :, 1],
+        a[..., None],
+        np.array(3.0),
+        np.zeros((0, 3)),
+        np.zeros((0, 3))[:, ::-1],
+        np.broadcast_to(a[0], (5, 3, 4)),
+        np.frombuffer(b"12345678", np.int32),
+        np.ones((1,) * 8, np.int8),
+    ]
+
+
+@pytest.mark.parametrize("array", _arrays(), ids=range(len(_arrays())))
+def test_a_tensor_shows_an_arrays_memory(array: Any) -> None:
+    before = sys.getrefcount(array)
+    x = jitgrad.from_numpy(array)
+    assert tuple(x.shape) == array.shape
+    np.testing.assert_array_equal(x.numpy(), array)
+    if array.flags.writeable and array.size:
+        assert x.data_ptr() == array.ctypes.data
+        assert tuple(s * array.itemsize for s in x.stride()) == array.strides
+        assert sys.getrefcount(array) == before + 1
+        assert x.is_contiguous() == array.flags.c_contiguous
+    del x
+    assert sys.getrefcount(array) == before
+
+
+_BYTES = bytearray(64)
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "words"),
+    [
+        (np.arange(3.0)[::-1], ValueError, "stride in the given numpy array is negative"),
+        (np.arange(3, dtype=">f4"), ValueError, "byte order"),
+        (np.arange(3, dtype=np.uint32), TypeError, "can't convert np.ndarray of type uint32"),
+        (np.zeros((1,) * 9), RuntimeError, "at most 8 dims"),
+        (np.ndarray((3,), np.float32, _BYTES, 1), ValueError, "multiple of the element"),
+        (np.ndarray((3,), np.float32, _BYTES, 0, (6,)), ValueError, "multiple of the element"),
+        ([1.0], TypeError, "expected np.ndarray"),
+    ],
+)
+def test_an_array_that_no_tensor_can_show_is_refused(
+    array: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        jitgrad.from_numpy(array)
