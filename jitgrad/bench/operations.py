@@ -389,9 +389,9 @@ op("remap", "x", lambda T, x: T.nn.functional.pad(x[None], (1, 1), mode="replica
 
 
 def _recurrent(name: str, gates: int, T: Any, x: Any, w: Any, v: Any) -> Any:
-    """A layer over the rows, which are one sequence; as many units as the operands have weights for."""
+    """A layer over the rows, which are one sequence; as many units as an LSTM has weights for."""
     side = x.shape[1]
-    units = side // gates
+    units = side // 4
     if not units:
         units, w, v = 1, w[:1].expand(gates, side), v[:1, :1].expand(gates, 1)
     weights = {"weight_ih_l0": w[: gates * units], "weight_hh_l0": v[: gates * units, :units]}
