@@ -96,6 +96,7 @@ def warm(
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """See WARM_HELP."""
+    from jitgrad.arena import engine, parts
     from jitgrad.cli.bench import DTYPES
     from jitgrad.kernels import cache
 
@@ -109,6 +110,9 @@ def warm(
     status, out = Console(stderr=True), tables.console()
     failed: list[str] = []
     undefined = 0
+    with status.status("compiling the core"):
+        for number in range(len(parts.PARTS)):
+            engine.load_part(number)
     # Spawned: a forked child has no threads, and shares what its parent was doing.
     context = multiprocessing.get_context("spawn")
     workers = min(jobs or machine.usable_cores(), len(tasks))

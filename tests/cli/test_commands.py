@@ -396,9 +396,12 @@ def test_cache_warm_info_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         unit = cache.key(name)
         (folder / f"{unit}.jgo").write_bytes((usual / f"{unit}.jgo").read_bytes())
     monkeypatch.setenv("JITGRAD_CACHE_DIR", str(folder))
+    loaded: list[int] = []
+    monkeypatch.setattr(engine, "load_part", loaded.append)
     done = call("cache", "warm", "--ops", "square", "--dtypes", "float32,float64", "--jobs", "1")
     assert done.exit_code == 0, done.output
     assert "2 of 2 ops are compiled" in done.stdout
+    assert loaded == list(range(len(engine.PARTS)))
     assert len(list(folder.glob("*.jgo"))) > 2
     assert str(folder) in call("cache", "info").stdout
     assert "deleted" in call("cache", "clear", "--yes").stdout
