@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -23,6 +25,27 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("jitgrad")
+
+
+_WHOLE_CORE = """
+import jitgrad
+from jitgrad.arena import engine, parts
+for number in range(len(parts.PARTS)):
+    engine.load_part(number)
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the core once, in two processes, before workers start; a worker compiles in one.
+
+    Workers share the processors already: companions beside them would compile gradients that no test
+    asks for, and start Numba anew after each pause.  What a test starts inherits this.
+    """
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("JITGRAD_COMPILER", "alone")
+    elif config.getoption("numprocesses", None):
+        # Should it fail, so do the tests, and say more.
+        subprocess.run([sys.executable, "-c", _WHOLE_CORE], stderr=subprocess.DEVNULL)
 
 
 def _required(name: str) -> ModuleType:

@@ -18,7 +18,7 @@ from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
 from jitgrad.arena.engine import header
-from jitgrad.arena.inspect import Rows, inputs, row_numbers, rows, storages
+from jitgrad.arena.inspect import Rows, Words, edges, row_numbers, rows, storages
 from jitgrad.arena.storage import class_bytes, size_class
 from jitgrad.ops.table import OPS
 
@@ -29,9 +29,12 @@ class ArenaError(AssertionError):
     """An invariant of the arena does not hold."""
 
 
-def _need(condition: Any, what: str, numbers: Any = None) -> None:
-    if not np.all(condition):
-        which = "" if numbers is None else f" (rows or storages {np.asarray(numbers)[:8].tolist()})"
+def _need(holds: Any, what: str, numbers: Any = None) -> None:
+    """Fail unless a condition holds, of each of these rows or storages if it is an array."""
+    if not (holds.all() if numbers is not None else holds):
+        which = ""
+        if numbers is not None:
+            which = f" (rows or storages {np.ravel(numbers[~holds])[:8].tolist()})"
         raise ArenaError(what + which)
 
 
@@ -58,16 +61,21 @@ def check() -> None:
 def _check_all() -> None:
     table, stores = rows(), storages()
     numbers = row_numbers()
-    live = numbers[table[numbers, col.GEN] % 2 == 1]
+    alive = np.zeros(len(table), bool)
+    alive[numbers] = table[numbers, col.GEN] % 2 == 1
+    live = np.flatnonzero(alive)
     used = np.flatnonzero(stores[:, col.S_GEN] % 2 == 1)
     _need(len(live) == header[col.H_ROW_LIVE], "live rows are miscounted")
     _need(len(used) == header[col.H_STORE_LIVE], "live storages are miscounted")
-    after = dict(zip(numbers.tolist(), table[numbers, col.NEXT].tolist(), strict=True))
-    _check_free_list(after, int(header[col.H_ROW_FREE]), set(after) - set(live.tolist()), "rows")
+    after = np.full(len(table), col.NONE)
+    after[numbers] = table[numbers, col.NEXT]
+    free = np.zeros(len(table), bool)
+    free[numbers] = ~alive[numbers]
+    _check_free_list(after, int(header[col.H_ROW_FREE]), free, "rows")
     _check_free_list(
-        dict(enumerate(stores[:, col.S_NEXT].tolist())),
+        stores[:, col.S_NEXT],
         int(header[col.H_STORE_FREE]),
-        set(np.flatnonzero((stores[:, col.S_GEN] + _waiting(stores)) % 2 == 0).tolist()),
+        (stores[:, col.S_GEN] + _waiting(stores)) % 2 == 0,
         "storages",
     )
     lines = table[live]
@@ -75,7 +83,7 @@ def _check_all() -> None:
     # A pass that is stopped holds rows and storages too.
     roots, on_the_way = _held_by_passes()
     bases = _check_families(live, lines)
-    _check_references(live, lines, len(table), roots, bases)
+    _check_references(live, lines, alive, [*roots, *bases], bases)
     _check_storages(lines, stores, used, on_the_way)
 
 
@@ -103,17 +111,35 @@ def _waiting(stores: Any) -> Any:
     return (free & (stores[:, col.S_DATA] != 0) & (stores[:, col.S_CLASS] >= col.POOL_CLASSES)) * 1
 
 
-def _check_free_list(after: dict[int, int], head: int, free: set[int], what: str) -> None:
-    # Plain tests: the list can be a million numbers long.
-    seen = 0
-    while head != col.NONE:
-        if head not in free:
-            raise ArenaError(f"a live number is on the free list of {what} ({head})")
-        seen += 1
-        if seen > len(free):
-            raise ArenaError(f"the free list of {what} is a circle")
-        head = after[head]
-    _need(seen == len(free), f"a free number is not on the free list of {what}")
+def _check_free_list(after: Words, head: int, free: Any, what: str) -> None:
+    total = int(free.sum())
+    listed = _followed(after, head, total + 1)
+    end = int(np.argmax(listed == len(after))) if listed[-1] == len(after) else total + 1
+    listed = listed[:end]
+    # What lies outside of the table is no free number either.
+    is_free = np.append(free, [False, False])[listed]
+    if not is_free.all():
+        number = listed[np.argmin(is_free)]
+        raise ArenaError(f"a live number is on the free list of {what} ({number})")
+    _need(end <= total, f"the free list of {what} is a circle")
+    _need(end == total, f"a free number is not on the free list of {what}")
+
+
+def _followed(after: Words, head: int, steps: int) -> Words:
+    """The first numbers of a list, ``len(after)`` from its end on, and one more for a number out of range.
+
+    Found in jumps of 1, 2, 4, ... numbers: the list is as long as there were ever rows.
+    """
+    n = len(after)
+    jump = np.append(after, [col.NONE, col.NONE])
+    jump = np.where(jump == col.NONE, n, np.where((jump < 0) | (jump >= n), n + 1, jump))
+    first = n if head == col.NONE else head if 0 <= head < n else n + 1
+    found = np.array([first])
+    while True:
+        found = np.concatenate([found, jump[found]])
+        if len(found) >= steps:
+            return found[:steps]
+        jump = jump[jump]
 
 
 def _check_geometry(live: Any, lines: Rows, stores: Any) -> None:
@@ -142,82 +168,86 @@ def _check_geometry(live: Any, lines: Rows, stores: Any) -> None:
     _need(lines[held, col.OFFSET] >= 0, "a row starts before its storage", live[held])
 
 
-def _check_families(live: Any, lines: Rows) -> list[int]:
+def _check_families(live: Words, lines: Rows) -> list[int]:
     """The bases, whose rows their families hold."""
-    views: dict[int, int] = {}
-    of_base: dict[int, int] = {}
+    family = lines[:, col.FAMILY]
     is_view = lines[:, col.FLAGS] & col.F_VIEW != 0
-    families = lines[:, col.FAMILY]
-    for number, view, family in zip(live.tolist(), is_view, families.tolist(), strict=True):
-        if family and view:
-            views[family] = views.get(family, 0) + 1
-        elif family:
-            _need(family not in of_base, "two rows are the base of one family", [number])
-            of_base[family] = number
-    _need(len(views) == header[col.H_FAMILIES], "families are miscounted")
-    bases = []
-    for family, count in views.items():
-        base, noted = (ctypes.c_int64 * col.FAMILY_WORDS).from_address(family)
-        _need(noted == count, "the views of a base are miscounted", [base])
-        _need(of_base.pop(family, col.NONE) == base, "a family and its base disagree", [base])
-        bases.append(base)
-    _need(not of_base, "a base without views has a family", list(of_base.values()))
+    families, views = np.unique(family[is_view & (family != 0)], return_counts=True)
+    is_base = ~is_view & (family != 0)
+    of_base, base_rows = family[is_base], live[is_base]
+    _, which, bases = np.unique(of_base, return_inverse=True, return_counts=True)
+    _need(bases[which] == 1, "two rows are the base of one family", base_rows)
+    _need(len(families) == header[col.H_FAMILIES], "families are miscounted")
+    noted = np.array(
+        [(ctypes.c_int64 * col.FAMILY_WORDS).from_address(f)[:] for f in families.tolist()],
+        np.int64,
+    ).reshape(-1, col.FAMILY_WORDS)
+    noted_base, noted_views = noted[:, col.M_BASE], noted[:, col.M_VIEWS]
+    _need(noted_views == views, "the views of a base are miscounted", noted_base)
+    base = np.full(len(families), col.NONE)
+    has_views = np.isin(of_base, families)
+    base[np.searchsorted(families, of_base[has_views])] = base_rows[has_views]
+    _need(base == noted_base, "a family and its base disagree", noted_base)
+    _need(has_views, "a base without views has a family", base_rows)
     shown = lines[:, col.OWNER] != 0
-    _need(shown[is_view & (families != 0)], "a view that no Tensor shows has a family")
-    return [b for b in bases if b != col.NONE]
+    _need(shown | ~is_view | (family == 0), "a view that no Tensor shows has a family", live)
+    return base[base != col.NONE].tolist()
 
 
 def _check_references(
-    live: Any, lines: Rows, total: int, roots: list[int], bases: list[int]
+    live: Words, lines: Rows, alive: Any, held: list[int], used: list[int]
 ) -> None:
-    refs = np.bincount(np.array([*roots, *bases], np.int64), minlength=total)
+    """Count references and uses: besides the rows' own those of ``held`` and ``used``."""
+    total = len(alive)
+
+    def lives(numbers: Words) -> Any:
+        inside = (numbers >= 0) & (numbers < total)
+        return inside & alive[np.where(inside, numbers, 0)]
+
+    at, place, below = edges(lines)
+    above = live[at]
+    pair = np.stack([above, below], 1)
+    _need(lives(below), "a row's input was freed", pair)
+    sequence = np.zeros(total, np.int64)
+    sequence[live] = lines[:, col.SEQ]
+    _need(sequence[below] < sequence[above], "a row is older than its input", pair)
+    saved = lines[:, col.SAVED]
+    is_saved = (place < col.MAX_INPUTS) & (saved[at] >> np.minimum(place, col.MAX_INPUTS) & 1 == 1)
+    has_grad = lines[:, col.GRAD] != col.NONE
+    grads = lines[has_grad, col.GRAD]
+    _need(lives(grads), "a row's gradient was freed", np.stack([live[has_grad], grads], 1))
+    shown = live[lines[:, col.OWNER] != 0]
+    refs = _counted(total, held, below, grads, shown)
     refs[live] += lines[:, col.HANDLES]
-    uses = np.bincount(np.array(bases, np.int64), minlength=total)
-    sequence = dict(zip(live.tolist(), lines[:, col.SEQ].tolist(), strict=True))
-    alive = np.zeros(total, bool)
-    alive[live] = True
-    for number, line in zip(live.tolist(), lines, strict=True):
-        saved = int(line[col.SAVED])
-        for i, j in enumerate(inputs(line)):
-            if j == col.NONE:
-                continue
-            _need(0 <= j < total and alive[j], "a row's input was freed", [number, j])
-            _need(sequence[j] < sequence[number], "a row is older than its input", [number, j])
-            refs[j] += 1
-            if i < col.MAX_INPUTS and saved & (1 << i):
-                uses[j] += 1
-        if saved & col.SAVED_OUT:
-            uses[number] += 1
-        grad = int(line[col.GRAD])
-        if grad != col.NONE:
-            _need(0 <= grad < total and alive[grad], "a row's gradient was freed", [number, grad])
-            refs[grad] += 1
-            uses[grad] += 1
-        if line[col.OWNER] != 0:
-            refs[number] += 1
-            uses[number] += 1
-    wrong = live[refs[live] != lines[:, col.REFS]]
-    _need(len(wrong) == 0, "reference counts are wrong", wrong)
-    wrong = live[uses[live] != lines[:, col.USES]]
-    _need(len(wrong) == 0, "use counts are wrong", wrong)
-    gone = live[(lines[:, col.USES] > 0) & (lines[:, col.STORAGE] == col.NONE)]
-    _need(len(gone) == 0, "a value was freed while it is still used", gone)
+    itself = live[saved & col.SAVED_OUT != 0]
+    uses = _counted(total, used, below[is_saved], itself, grads, shown)
+    _need(refs[live] == lines[:, col.REFS], "reference counts are wrong", live)
+    _need(uses[live] == lines[:, col.USES], "use counts are wrong", live)
+    _need(
+        (lines[:, col.USES] <= 0) | (lines[:, col.STORAGE] != col.NONE),
+        "a value was freed while it is still used",
+        live,
+    )
+
+
+def _counted(total: int, *numbers: Any) -> Words:
+    """How often each number below ``total`` occurs in some lists."""
+    return np.bincount(np.concatenate([np.asarray(n, np.int64) for n in numbers]), minlength=total)
 
 
 def _check_storages(lines: Rows, stores: Any, used: Any, on_the_way: list[int]) -> None:
-    held = lines[lines[:, col.STORAGE] != col.NONE, col.STORAGE].tolist()
+    storage = lines[:, col.STORAGE]
     shared = used[stores[used, col.S_CLASS] == col.SHARED]
-    whole = stores[shared, col.S_OWNER].tolist()
-    refs = np.bincount([*held, *whole, *on_the_way], minlength=len(stores))
-    wrong = used[refs[used] != stores[used, col.S_REFS]]
-    _need(len(wrong) == 0, "storage reference counts are wrong", wrong)
+    refs = _counted(
+        len(stores), storage[storage != col.NONE], stores[shared, col.S_OWNER], on_the_way
+    )
+    _need(refs[used] == stores[used, col.S_REFS], "storage reference counts are wrong", used)
     gpu = used[stores[used, col.S_CLASS] >= col.POOL_CLASSES]
     _need(
         stores[gpu, col.S_BYTES].sum() == header[col.H_GPU_BYTES], "the GPU's bytes are miscounted"
     )
     own = used[(stores[used, col.S_CLASS] >= 0) & (stores[used, col.S_CLASS] < col.POOL_CLASSES)]
-    nbytes, counts = np.unique(stores[own, col.S_BYTES], return_counts=True)
-    live = sum(_buffer_bytes(n) * count for n, count in zip(nbytes, counts, strict=True))
+    live = sum(map(_buffer_bytes, stores[own, col.S_BYTES].tolist()))
     _need(live == header[col.H_LIVE_BYTES], "live bytes are miscounted")
     _need(stores[own, col.S_DATA] % 64 == 0, "a buffer is not aligned to 64 bytes", own)
 

@@ -27,6 +27,7 @@ class Rows:
     def __init__(self, words: Words, numbers: Words) -> None:
         self.words = words
         self.numbers = numbers
+        self._first = numbers * col.ROW_WORDS
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -39,13 +40,13 @@ class Rows:
             return self.words[self._places(*key)]
         if isinstance(key, np.ndarray):
             return Rows(self.words, self.numbers[key])
-        return self.words[self.numbers[key] * col.ROW_WORDS :]
+        return self.words[self._first[key] :]
 
     def __setitem__(self, key: tuple[Any, Any], value: Any) -> None:
         self.words[self._places(*key)] = value
 
     def _places(self, which: Any, column: Any) -> Any:
-        first = self.numbers[which] * col.ROW_WORDS
+        first = self._first[which]
         if isinstance(column, slice):
             return np.expand_dims(first, -1) + np.arange(column.start, column.stop)
         return first + column
@@ -89,6 +90,23 @@ def inputs(line: Words) -> list[int]:
     if n <= col.MAX_INPUTS:
         return line[col.INPUT : col.INPUT + n].tolist()
     return list((ctypes.c_int64 * n).from_address(int(line[col.MORE])))
+
+
+def edges(some: Rows) -> tuple[Words, Words, Words]:
+    """All recorded inputs of some rows: whose (its position among them), which, and the input's number."""
+    n = some[:, col.NIN]
+    listed = np.flatnonzero(n > col.MAX_INPUTS)
+    width = np.where(n > col.MAX_INPUTS, 0, n)
+    table = some[:, col.INPUT : col.INPUT + col.MAX_INPUTS]
+    at, place = np.nonzero(np.arange(col.MAX_INPUTS) < width[:, None])
+    number = table[at, place]
+    if len(listed):
+        lists = [np.array(inputs(some[int(i)]), np.int64) for i in listed]
+        at = np.concatenate([at, np.repeat(listed, n[listed])])
+        place = np.concatenate([place, *(np.arange(len(found)) for found in lists)])
+        number = np.concatenate([number, *lists])
+    recorded = number != col.NONE
+    return at[recorded], place[recorded], number[recorded]
 
 
 def memory_stats() -> dict[str, int]:
