@@ -102,6 +102,17 @@ def capability() -> tuple[int, int]:
     return int(found[0]), int(found[1])
 
 
+def peak_bandwidth() -> float:
+    """The most bytes a second that its memory moves: two for each clock and line of the bus."""
+    driver = _enter()
+    which = driver.CUdevice_attribute
+    device = _check(driver.cuDeviceGet(0))
+    clock = which.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE
+    width = which.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH
+    khz, lines = (int(_check(driver.cuDeviceGetAttribute(w, device))) for w in (clock, width))
+    return 2 * khz * 1e3 * lines / 8
+
+
 def allocate(nbytes: int) -> Any:
     """Memory."""
     return int(_check(_enter().cuMemAlloc(nbytes)))

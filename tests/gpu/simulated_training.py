@@ -430,3 +430,17 @@ def test_the_gpu_benchmark_finds_every_op_right(capsys: pytest.CaptureFixture[st
 
     assert gpu.check_ops(operations.OPERATIONS, 36) == []
     assert "no kernel: to_float16\n0 wrong" in capsys.readouterr().out
+
+
+def test_the_gpu_benchmark_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import gpu
+
+    options = ["--no-check", "--elements", "1024", "--sizes", "4", "--rounds", "1", "--peak", "10"]
+    assert gpu.main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "numba.cuda simulator, 10 GB/s; cuBLAS: not used (not in the simulator)"
+    assert sum("of the peak" in line for line in lines) == len(gpu.CASES)
+    assert [line.split()[:5] for line in lines if "GFLOP/s" in line] == [
+        ["4", "x", "4", dtype, "tiled"] for dtype in ("float32", "float64")
+    ]
+    assert gpu.main(["--ops", "exp", "--elements", "16"]) == 0

@@ -32,6 +32,13 @@ class Driver:
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
     CUevent_flags = SimpleNamespace(CU_EVENT_BLOCKING_SYNC=1, CU_EVENT_DISABLE_TIMING=2)
 
+    CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE=36,
+        CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH=37,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+    )
+
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.answers: dict[str, tuple[Any, ...]] = {}
@@ -57,6 +64,9 @@ class Driver:
 
     _cuStreamCreateWithPriority = _cuEventCreate = _new  # noqa: N815
     _cuDeviceGet = _cuDevicePrimaryCtxRetain = _new  # noqa: N815
+
+    def _cuDeviceGetAttribute(self, which: int, device: int) -> tuple[int]:  # noqa: N802
+        return ({36: 1_000_000, 37: 4096, 75: 9, 76: 0}[which],)
 
     def _cuMemAlloc(self, nbytes: int) -> tuple[int]:  # noqa: N802
         block = np.zeros(nbytes, np.uint8)
@@ -125,6 +135,13 @@ def test_every_call_uses_the_context_of_the_device(device: Any) -> None:
     assert device.cuda.calls[-2:] == [("cuCtxSetCurrent", context), ("cuCtxSynchronize",)]
 
 
+def test_what_the_device_is(device: Any) -> None:
+    device.driver.capability.cache_clear()
+    assert device.driver.capability() == (9, 0)
+    device.driver.capability.cache_clear()
+    assert device.driver.peak_bandwidth() == 1024e9
+
+
 def test_launches_name_their_stream(device: Any) -> None:
     from jitgrad.cuda.kernel import Pointer
     from jitgrad.cuda.target import FLOAT64, INT64
@@ -189,7 +206,7 @@ def test_the_binding_has_these_functions(device: Any) -> None:
     assert {"cuLaunchKernel", "cuStreamCreateWithPriority", "cuStreamWaitEvent"} <= names
     for name in names:
         assert callable(getattr(binding, name)), name
-    for enum in ("CUstream_flags", "CUevent_flags"):
+    for enum in ("CUstream_flags", "CUevent_flags", "CUdevice_attribute"):
         for name, value in vars(getattr(Driver, enum)).items():
             assert int(getattr(getattr(binding, enum), name)) == value
     for result in Result:
