@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.cuda import assembling
+from jitgrad.cuda import OutOfMemoryError, assembling
 from jitgrad.cuda.kernel import Kernel, Pointer
 from jitgrad.cuda.target import DTYPES
 
@@ -37,10 +37,6 @@ def _driver() -> Any:
 
 class CudaError(RuntimeError):
     """A function of the CUDA driver failed."""
-
-
-class OutOfMemoryError(RuntimeError):
-    """The GPU has not enough memory."""
 
 
 def _check(answer: Any) -> Any:

@@ -35,6 +35,15 @@ def test_devices() -> None:
     assert x.T.sum().item() == 0.0
     assert copy.deepcopy(x).is_cuda
     assert pickle.loads(pickle.dumps(x)).is_cuda
+    jitgrad.cuda.set_device(0)
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        jitgrad.cuda.set_device("cuda:1")
+    with pytest.raises(ValueError, match="Expected a cuda device, but got: cpu"):
+        jitgrad.cuda.set_device("cpu")
+    jitgrad.cuda.manual_seed_all(3)
+    drawn = jitgrad.rand(2, device="cuda").tolist()
+    assert jitgrad.manual_seed(3)
+    assert drawn == jitgrad.rand(2).tolist()
     with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
         x.numpy()
     with pytest.raises(RuntimeError, match="invalid device ordinal"):
@@ -207,6 +216,9 @@ def test_memory_is_counted_and_given_back() -> None:
     del x
     assert jitgrad.cuda.memory_allocated() == before
     # Sums of long lanes and indexing leave scratch memory behind, which is given back as well.
+    assert jitgrad.cuda.max_memory_allocated() >= before + 4000
+    jitgrad.cuda.reset_peak_memory_stats()
+    assert jitgrad.cuda.max_memory_allocated() == before
     y = jitgrad.ones(200, device="cuda").sum()
     z = jitgrad.zeros(3, device="cuda").index_add(
         0, jitgrad.tensor([1], device="cuda"), y.reshape(1)
