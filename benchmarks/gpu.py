@@ -11,7 +11,8 @@ import argparse
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from jitgrad.bench import operations
 from jitgrad.bench.case import CannotDo
 from jitgrad.bench.device import OnDevice
 from jitgrad.bench.measuring import compare, error_text
+from jitgrad.cuda import cublas, memory
 
 #: Name, function of (namespace, tensors), operands of n elements, bytes an element moved (float32).
 CASES: tuple[tuple[str, Callable[..., Any], int, int], ...] = (
@@ -87,20 +89,23 @@ def check_ops(names: Iterable[str], elements: int) -> list[str]:
     return wrong
 
 
-def main() -> None:
-    """Check and measure."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check and measure; how many ops are wrong."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--elements", type=int, default=1 << 26)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--peak", type=float, default=0.0, help="the device's GB/s, to compare with"
+        "--peak", type=float, default=0.0, help="the device's GB/s, in place of what it says itself"
     )
+    parser.add_argument("--sizes", default="1024,4096", help="rows of the matrices, with commas")
     parser.add_argument("--ops", help="check only these, with commas, and measure nothing")
-    chosen = parser.parse_args()
-    print(jitgrad.cuda.get_device_name())
+    parser.add_argument("--no-check", action="store_true", help="measure only")
+    chosen = parser.parse_args(arguments)
+    chosen.peak = chosen.peak or memory.device().peak_bandwidth() / 1e9
+    print(f"{jitgrad.cuda.get_device_name()}, {chosen.peak:.0f} GB/s; cuBLAS: {cublas.text()}")
     if chosen.ops:
-        sys.exit(bool(check_ops(chosen.ops.split(","), chosen.elements)))
-    wrong = check_ops(operations.OPERATIONS, 1 << 14)
+        return len(check_ops(chosen.ops.split(","), chosen.elements))
+    wrong = [] if chosen.no_check else check_ops(operations.OPERATIONS, 1 << 14)
     rng = np.random.default_rng(0)
     for name, function, operands, moved in CASES:
         arrays = [rng.uniform(-1, 1, chosen.elements).astype(np.float32) for _ in range(operands)]
@@ -114,13 +119,30 @@ def main() -> None:
         print(
             f"{name:16} {took * 1e6:9.1f} us  {speed:7.1f} GB/s{share}{peers(function, arrays, chosen)}"
         )
-    for size in (1024, 4096):
-        a = jitgrad.tensor(rng.normal(size=(size, size)).astype(np.float32), device="cuda")
-        took = seconds(lambda a=a: a @ a, jitgrad.cuda.synchronize, chosen.rounds)
-        print(
-            f"{size} x {size} product  {took * 1e6:9.1f} us  {2 * size**3 / took / 1e9:7.1f} GFLOP/s"
-        )
-    sys.exit(bool(wrong))
+    for size in map(int, chosen.sizes.split(",")):
+        for dtype in ("float32", "float64"):
+            measure_product(size, dtype, chosen)
+    return len(wrong)
+
+
+def measure_product(size: int, dtype: str, chosen: Any) -> None:
+    """A product of two matrices: by cuBLAS where it is, by jitgrad's kernel, by the others."""
+    data = np.random.default_rng(0).normal(size=(size, size)).astype(dtype)
+    a = jitgrad.tensor(data, device="cuda")
+    ways: dict[str, AbstractContextManager[None]] = {"tiled": cublas.off()}
+    if cublas.binding() is not None:
+        ways["cuBLAS"] = nullcontext()
+    for name, way in ways.items():
+        with way:
+            np.testing.assert_allclose(
+                (a @ a).cpu().numpy(), data @ data, rtol=1e-4, atol=1e-4 * size
+            )
+            took = seconds(lambda: a @ a, jitgrad.cuda.synchronize, chosen.rounds)
+        speed = 2 * size**3 / took / 1e9
+        print(f"{size} x {size} {dtype} {name:7} {took * 1e6:9.1f} us  {speed:7.1f} GFLOP/s")
+    said = peers(lambda t, x: x @ x, [data], chosen)
+    if said:
+        print(f"{size} x {size} {dtype}{said}")
 
 
 def peers(function: Callable[..., Any], arrays: list[Any], chosen: Any) -> str:
@@ -147,4 +169,4 @@ def peers(function: Callable[..., Any], arrays: list[Any], chosen: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(bool(main()))

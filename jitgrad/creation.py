@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,8 @@ class _Default(threading.local):
 
     #: None is the CPU.
     device: Any = None
+    #: What the user has chosen, also while a recipe makes its tensors beside a gradient.
+    chosen: Any = None
 
 
 _default = _Default()
@@ -110,12 +112,17 @@ def set_default_device(device: Any) -> None:
     """
     if device is not None:
         usable(device)
-    _default.device = device
+    _default.device = _default.chosen = device
 
 
 def get_default_device() -> Device:
     """Where tensors are made."""
     return usable(_default.device or "cpu")
+
+
+def as_chosen() -> AbstractContextManager[None]:
+    """Make tensors where the user has chosen, for the length of a block: his code is called from a recipe."""
+    return on_device(_default.chosen)
 
 
 @contextmanager

@@ -72,13 +72,13 @@ class Generator:
         import json
 
         text = json.dumps(self.numpy.bit_generator.state).encode()
-        return creation.tensor(np.frombuffer(text, np.uint8))
+        return creation.tensor(np.frombuffer(text, np.uint8), device=CPU)
 
     def set_state(self, new_state: Tensor) -> None:
         """Go back to a state."""
         import json
 
-        self.numpy.bit_generator.state = json.loads(bytes(new_state.numpy()))
+        self.numpy.bit_generator.state = json.loads(bytes(new_state.cpu().numpy()))
 
 
 default_generator = Generator()
@@ -160,7 +160,7 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
     wanted = _float(dtype, "check_uniform_bounds")
-    made = creation.empty(*size, dtype=_drawn(wanted))
+    made = creation.empty(*size, dtype=_drawn(wanted), device=CPU)
     memory = made._array()
     _source(generator).random(dtype=memory.dtype, out=memory)
     made = made.to(wanted)
@@ -177,7 +177,7 @@ def randn(
 ) -> Tensor:
     """Standard normal numbers."""
     wanted = _float(dtype, "normal_kernel_cpu")
-    made = creation.empty(*size, dtype=_drawn(wanted))
+    made = creation.empty(*size, dtype=_drawn(wanted), device=CPU)
     memory = made._array()
     _source(generator).standard_normal(dtype=memory.dtype, out=memory)
     made = made.to(wanted)

@@ -23,11 +23,17 @@ _builtins: dict[str, Callable[..., Any]] = {}
 
 def _build(names: Mapping[str, Wrapper]) -> None:
     for name in names:
-        below = _builtins.setdefault(name, getattr(entry, name))
-        for layer in _layers:
-            if name in layer:
-                below = layer[name](below)
-        setattr(entry, name, below)
+        setattr(entry, name, around(name, _builtins.setdefault(name, getattr(entry, name))))
+
+
+def around(name: str, below: Callable[..., Any]) -> Callable[..., Any]:
+    """What is called in the place of an entry, or of what calls it for another device."""
+    for layer in list(_layers):
+        if name in layer:
+            below = layer[name](below)
+            # By which the GPU's calls tell entries apart.
+            below.__name__ = name
+    return below
 
 
 def add(layer: Mapping[str, Wrapper]) -> None:

@@ -236,7 +236,16 @@ def _check_differentiable(
 
 
 def _flat(values: Sequence[Any]) -> list[Array]:
-    return [np.array(y.detach().numpy(), np.float64).reshape(-1) for y in values]
+    return [np.array(y.detach().cpu().numpy(), np.float64).reshape(-1) for y in values]
+
+
+def _written(x: Any, memory: Array) -> None:
+    """Put elements that were changed in a copy of an input on the GPU back."""
+    from jitgrad.creation import from_numpy
+
+    if x.is_cuda:
+        with no_grad():
+            x.copy_(from_numpy(memory))
 
 
 def _numerical(
@@ -257,16 +266,19 @@ def _numerical(
     for x in given:
         if not _requires_grad(x):
             continue
-        memory = x.detach().numpy()
+        # Of an input on the GPU a copy, which is written back.
+        memory = x.detach().cpu().numpy()
         rows: list[list[Array]] = []
         for position in np.ndindex(*memory.shape):
             before = memory[position]
             sides = []
             for value in (before + eps, before - eps):
                 memory[position] = value
+                _written(x, memory)
                 # Recorded, though no gradient is asked for: func may differentiate itself.
                 sides.append(values())
             memory[position] = before
+            _written(x, memory)
             rows.append([(a - b) / (2 * eps) for a, b in zip(*sides, strict=True)])
         outputs = len(values())
         table.append([np.array([r[i] for r in rows]) for i in range(outputs)])

@@ -40,7 +40,10 @@ class Packed:
 
         if self._values is None:
             raise errors.from_fault(col.X_FREED, 0, 0, 0, ())
-        found = self._unpack(self._values[i])
+        from jitgrad.creation import as_chosen
+
+        with as_chosen():
+            found = self._unpack(self._values[i])
         if not isinstance(found, Tensor):
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type"

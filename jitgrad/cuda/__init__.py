@@ -20,6 +20,7 @@ from jitgrad.cuda.streams import (
 
 __all__ = [
     "Event",
+    "OutOfMemoryError",
     "Stream",
     "StreamContext",
     "current_device",
@@ -29,12 +30,20 @@ __all__ = [
     "empty_cache",
     "get_device_name",
     "is_available",
+    "manual_seed",
+    "manual_seed_all",
     "max_memory_allocated",
     "memory_allocated",
+    "reset_peak_memory_stats",
+    "set_device",
     "set_stream",
     "stream",
     "synchronize",
 ]
+
+
+class OutOfMemoryError(RuntimeError):
+    """The GPU has not enough memory."""
 
 
 def _device() -> Any:
@@ -60,6 +69,32 @@ def current_device() -> int:
     """The index of the device that ``"cuda"`` means."""
     _device()
     return 0
+
+
+def set_device(device: Any) -> None:
+    """Nothing, if it is the GPU that there is.
+
+    Raises
+    ------
+    RuntimeError
+        If it is another one.
+    """
+    from jitgrad.devices import usable
+
+    if usable(device).type != "cuda":
+        raise ValueError(f"Expected a cuda device, but got: {device}")
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the random numbers, which are made on the CPU: the same as `jitgrad.manual_seed`."""
+    from jitgrad import random
+
+    random.manual_seed(seed)
+
+
+def manual_seed_all(seed: int) -> None:
+    """As `manual_seed`."""
+    manual_seed(seed)
 
 
 def get_device_name(device: Any = None) -> str:
@@ -95,6 +130,14 @@ def max_memory_allocated(device: Any = None) -> int:
     from jitgrad.arena.engine import header
 
     return int(header[columns.H_GPU_PEAK])
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Have `max_memory_allocated` begin anew."""
+    from jitgrad.arena import columns
+    from jitgrad.arena.engine import header
+
+    header[columns.H_GPU_PEAK] = header[columns.H_GPU_BYTES]
 
 
 def empty_cache() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import engine, interception
@@ -42,7 +42,8 @@ def call(function: Any, args: tuple[Any, ...]) -> Any:
     if name == "explicit":
         # Before anybody wonders on which device what the function made besides has to be.
         kernels.number_of(OPS[args[0]], args[1], 0)
-    return commands.called(name, *_together(name, args))
+    below = partial(commands.called, name)
+    return interception.around(name, below)(*_together(name, args))
 
 
 def update(*arguments: Any) -> None:

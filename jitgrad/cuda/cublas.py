@@ -14,6 +14,8 @@ import ctypes
 import importlib.util
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jitgrad import dtypes, settings
@@ -78,6 +80,16 @@ def _say_unusable(error: Exception) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+@contextmanager
+def off() -> Iterator[None]:
+    """Have products do without for the length of a block, to compare."""
+    before, _found[:] = list(_found), [None]
+    try:
+        yield
+    finally:
+        _found[:] = before
 
 
 def gemm(

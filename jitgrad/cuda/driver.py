@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.cuda import assembling
+from jitgrad.cuda import OutOfMemoryError, assembling
 from jitgrad.cuda.kernel import Kernel, Pointer
 from jitgrad.cuda.target import DTYPES
 
@@ -37,10 +37,6 @@ def _driver() -> Any:
 
 class CudaError(RuntimeError):
     """A function of the CUDA driver failed."""
-
-
-class OutOfMemoryError(RuntimeError):
-    """The GPU has not enough memory."""
 
 
 def _check(answer: Any) -> Any:
@@ -100,6 +96,17 @@ def capability() -> tuple[int, int]:
     minor = which.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
     found = [_check(driver.cuDeviceGetAttribute(w, device)) for w in (major, minor)]
     return int(found[0]), int(found[1])
+
+
+def peak_bandwidth() -> float:
+    """The most bytes a second that its memory moves: two for each clock and line of the bus."""
+    driver = _enter()
+    which = driver.CUdevice_attribute
+    device = _check(driver.cuDeviceGet(0))
+    clock = which.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE
+    width = which.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH
+    khz, lines = (int(_check(driver.cuDeviceGetAttribute(w, device))) for w in (clock, width))
+    return 2 * khz * 1e3 * lines / 8
 
 
 def allocate(nbytes: int) -> Any:

@@ -19,7 +19,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena.columns import GPU_BIT, OFFSET_BITS
 from jitgrad.arena.engine import entry, header
 from jitgrad.arena.inspect import storages
-from jitgrad.cuda import streams, target
+from jitgrad.cuda import OutOfMemoryError, streams, target
 
 #: Numbers from here on are scratch, not storages.
 SCRATCH = (1 << (GPU_BIT - OFFSET_BITS)) - 16
@@ -135,15 +135,13 @@ def _wait_for_forward(number: int, stream: int) -> None:
 def _allocated(nbytes: int) -> Any:
     try:
         return device().allocate(nbytes)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
+    except OutOfMemoryError:
         # What is being launched may name storages that the call has freed since.
         _free_buffers({number_of(word) for word in naming})
         try:
             return device().allocate(nbytes)
-        except RuntimeError:
-            raise type(error)(
+        except OutOfMemoryError:
+            raise OutOfMemoryError(
                 f"CUDA out of memory. Tried to allocate {nbytes} bytes; {allocated()} bytes are in use."
             ) from None
 

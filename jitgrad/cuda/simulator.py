@@ -77,6 +77,11 @@ def name() -> str:
     return "numba.cuda simulator"
 
 
+def peak_bandwidth() -> float:
+    """0: unknown."""
+    return 0.0
+
+
 def allocate(nbytes: int) -> Any:
     """Memory, filled with set bits (NaN in floats): a kernel that reads what nobody wrote is seen."""
     return np.full(nbytes, 255, np.uint8)

@@ -170,9 +170,9 @@ def sparse_(
     rows, cols = tensor.shape
     zeros = math.ceil(sparsity * rows)
     normal_(tensor, 0, std, generator)
-    values = tensor.detach().numpy().copy()
+    values = tensor.detach().cpu().numpy().copy()
     for col in range(cols):
-        values[random.randperm(rows, generator=generator).numpy()[:zeros], col] = 0
+        values[random.randperm(rows, generator=generator).cpu().numpy()[:zeros], col] = 0
     return _filled(tensor, values)
 
 

@@ -51,9 +51,10 @@ class _NormBase(Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         _affine(self, num_features, affine, bias, device, dtype)
         tracked = track_running_stats
-        self.register_buffer("running_mean", zeros(num_features, dtype=dtype) if tracked else None)
-        self.register_buffer("running_var", ones(num_features, dtype=dtype) if tracked else None)
-        count = tensor(0, dtype=dtypes.int64) if tracked else None
+        kind = {"dtype": dtype, "device": device}
+        self.register_buffer("running_mean", zeros(num_features, **kind) if tracked else None)
+        self.register_buffer("running_var", ones(num_features, **kind) if tracked else None)
+        count = tensor(0, dtype=dtypes.int64, device=device) if tracked else None
         self.register_buffer("num_batches_tracked", count)
         self.reset_parameters()
 

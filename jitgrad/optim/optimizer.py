@@ -247,7 +247,7 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state and options that `state_dict` gave, PyTorch's too.
 
-        State tensors get the dtype of their parameter, except ``step``.
+        State tensors get the dtype and the device of their parameter, except ``step``.
 
         Raises
         ------
@@ -381,8 +381,8 @@ def _fitted(value: Any, p: Tensor, group: Group, key: Any = None) -> Any:
     if isinstance(value, Tensor):
         if key == "step":
             kept = group.get("capturable") or group.get("fused")
-            return value.to(dtypes.float32) if kept else value
-        return value.to(p.dtype) if p.is_floating_point() else value
+            return value.to(p.device, dtypes.float32) if kept else value
+        return value.to(p.device, p.dtype) if p.is_floating_point() else value.to(p.device)
     if isinstance(value, dict):
         return {k: _fitted(v, p, group, k) for k, v in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):

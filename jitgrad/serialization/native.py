@@ -36,6 +36,8 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
     """The entries and the metadata of a file for a value."""
     found: list[tuple[str, Tensor]] = []
     structure = encode(value, found)
+    originals = [x for _, x in found]
+    found = list(zip((place for place, _ in found), _on_cpu(originals), strict=True))
     groups: dict[int, list[tuple[str, Tensor]]] = {}
     for place, x in found:
         groups.setdefault(storage_of(x), []).append((place, x))
@@ -56,20 +58,39 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
             arrays[name] = flat(max((x for _, x in members), key=Tensor.numel), start, stop)
             where[storage] = name, start
     table = []
-    for _, x in found:
+    for (_, x), original in zip(found, originals, strict=True):
         name, start = where[storage_of(x)]
         line: dict[str, Any] = {"entry": name, "shape": list(x.shape)}
         if start >= 0 and x.numel():
             line |= {"stride": list(x.stride()), "offset": x.storage_offset() - start}
-        if x.requires_grad:
+        if original.requires_grad:
             line["requires_grad"] = True
-        if type(x).__name__ != "Tensor":
-            line["class"] = type(x).__name__
+        if type(original).__name__ != "Tensor":
+            line["class"] = type(original).__name__
         table.append(line)
     checks = {name: _crc(values) for name, values in arrays.items()}
     text = json.dumps({"value": structure, "tensors": table, "crc32": checks})
     metadata = {"format": "np", _KEY: text, _CHECK: str(zlib.crc32(text.encode()))}
     return arrays, metadata
+
+
+def _on_cpu(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors, of those on the GPU copies with the same strides; what shares memory there still does."""
+    ends: dict[tuple[int, Any], int] = {}
+    for x in tensors:
+        if x.is_cuda:
+            key = storage_of(x), x.dtype
+            ends[key] = max(ends.get(key, 0), extent(x)[1] if x.numel() else 0)
+    copies: dict[tuple[int, Any], Tensor] = {}
+    found = []
+    for x in tensors:
+        if x.is_cuda:
+            key = storage_of(x), x.dtype
+            if key not in copies:
+                copies[key] = x.detach().as_strided((ends[key],), (1,), 0).cpu()
+            x = copies[key].as_strided(tuple(x.shape), x.stride(), x.storage_offset())
+        found.append(x)
+    return found
 
 
 def _dense(x: Tensor) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.cuda import simulator
+from jitgrad.cuda import OutOfMemoryError, simulator
 from jitgrad.cuda.kernel import Kernel
 
 #: What waits in a queue: work, or an event's mark to be reached or waited for.
@@ -177,7 +177,3 @@ class Device:
         elif kind == "reach":
             what.reached = True
         return True
-
-
-class OutOfMemoryError(RuntimeError):
-    """As `jitgrad.cuda.driver` raises."""

@@ -318,7 +318,9 @@ def test_out_of_memory_gives_free_buffers_back(device: late.Device) -> None:
     device.left = 64
     assert filled(3.0, 60).tolist() == [3.0] * 60
     device.left = 0
-    with pytest.raises(RuntimeError, match=r"CUDA out of memory. Tried to allocate 409\d+ bytes"):
+    with pytest.raises(
+        cuda.OutOfMemoryError, match=r"CUDA out of memory. Tried to allocate 409\d+ bytes"
+    ):
         filled(1.0, 1000)
     assert kept.tolist() == [1.0] * 6
 

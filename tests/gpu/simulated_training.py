@@ -35,6 +35,15 @@ def test_devices() -> None:
     assert x.T.sum().item() == 0.0
     assert copy.deepcopy(x).is_cuda
     assert pickle.loads(pickle.dumps(x)).is_cuda
+    jitgrad.cuda.set_device(0)
+    with pytest.raises(RuntimeError, match="invalid device ordinal"):
+        jitgrad.cuda.set_device("cuda:1")
+    with pytest.raises(ValueError, match="Expected a cuda device, but got: cpu"):
+        jitgrad.cuda.set_device("cpu")
+    jitgrad.cuda.manual_seed_all(3)
+    drawn = jitgrad.rand(2, device="cuda").tolist()
+    assert jitgrad.manual_seed(3)
+    assert drawn == jitgrad.rand(2).tolist()
     with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
         x.numpy()
     with pytest.raises(RuntimeError, match="invalid device ordinal"):
@@ -47,6 +56,159 @@ def test_devices() -> None:
         x.half()
 
 
+MADE: dict[str, Any] = {
+    "empty": lambda **k: jitgrad.empty(2, 3, **k),
+    "zeros": lambda **k: jitgrad.zeros(2, 3, **k),
+    "ones": lambda **k: jitgrad.ones(2, 3, **k),
+    "full": lambda **k: jitgrad.full((2,), 7, **k),
+    "eye": lambda **k: jitgrad.eye(3, **k),
+    "arange": lambda **k: jitgrad.arange(5, **k),
+    "linspace": lambda **k: jitgrad.linspace(0, 1, 5, **k),
+    "tensor": lambda **k: jitgrad.tensor([1, 2], **k),
+    "as_tensor": lambda **k: jitgrad.as_tensor([1, 2], **k),
+    "rand": lambda **k: jitgrad.rand(2, **k),
+    "randn": lambda **k: jitgrad.randn(2, **k),
+    "randint": lambda **k: jitgrad.randint(5, (3,), **k),
+    "randperm": lambda **k: jitgrad.randperm(5, **k),
+    "normal": lambda **k: jitgrad.normal(0.0, 1.0, (3,), **k),
+    "BatchNorm1d": lambda **k: nn.BatchNorm1d(3, **k).running_mean,
+    "InstanceNorm1d": lambda **k: nn.InstanceNorm1d(3, track_running_stats=True, **k).running_var,
+    "LSTM": lambda **k: nn.LSTM(3, 2, **k).weight_hh_l0,
+    "sparse_": lambda **k: nn.init.sparse_(jitgrad.empty(3, 3, **k), 0.1),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_on_the_device(name: str) -> None:
+    made = MADE[name]
+    assert made(device="cuda").is_cuda
+    assert not made().is_cuda
+    found = []
+    jitgrad.set_default_device("cuda")
+    try:
+        assert made().is_cuda
+        assert not made(device="cpu").is_cuda
+        assert not jitgrad.ones(2).cpu().is_cuda
+        assert not jitgrad.get_rng_state().is_cuda
+        # Another thread makes its tensors where it has chosen.
+        thread = threading.Thread(target=lambda: found.append(made().is_cuda))
+        thread.start()
+        thread.join()
+    finally:
+        jitgrad.set_default_device(None)
+    assert found == [False]
+
+
+def test_filled_on_the_device() -> None:
+    for dtype in ("bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64"):
+        kind = getattr(jitgrad, dtype)
+        for value in (0, 1, 2.0 if kind.is_floating_point else 1, -1 if kind.is_signed else 1):
+            mine = jitgrad.full((2, 3), value, dtype=kind, device="cuda")
+            assert mine.cpu().equal(jitgrad.full((2, 3), value, dtype=kind))
+        assert jitgrad.zeros(0, 2, dtype=kind, device="cuda").shape == (0, 2)
+        assert jitgrad.ones((), dtype=kind, device="cuda").item() == 1
+    with pytest.raises(NotImplementedError, match="float16' has no CUDA kernel"):
+        jitgrad.ones(2, dtype=jitgrad.float16, device="cuda")
+
+
+def test_watchers_see_what_is_recorded_for_the_device() -> None:
+    """Hooks on saved tensors, anomaly mode, checkpoints: they stand around the entries."""
+    x = jitgrad.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    seen = {}
+    for device in ("cuda", "cpu"):
+        seen[device] = []
+        z = x.detach().to(device).requires_grad_()
+
+        def pack(t: Any, device: str = device) -> Any:
+            seen[device].append(tuple(t.shape))
+            return t
+
+        with jitgrad.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            y = jitgrad.stack([z, z * z]).exp().sum() + (z.reshape(1, 2) @ z.reshape(2, 1)).sum()
+        y.backward()
+        seen[device].append(z.grad.cpu().tolist())
+    assert len(seen["cuda"]) > 3
+    np.testing.assert_allclose(seen["cuda"].pop(), seen["cpu"].pop(), rtol=1e-6)
+    assert seen["cuda"] == seen["cpu"]
+    with jitgrad.autograd.graph.save_on_cpu():
+        y = (x * x).sum()
+    y.backward()
+    assert x.grad.tolist() == [2.0, 4.0]
+    with (
+        pytest.warns(UserWarning, match="Anomaly|Error detected in"),
+        jitgrad.autograd.detect_anomaly(),
+        pytest.raises(RuntimeError, match="returned nan values"),
+    ):
+        (x * 0).sqrt().mul(0).sum().backward()
+
+
+def test_a_checkpoint_runs_where_the_user_makes_tensors() -> None:
+    x = jitgrad.ones(2, device="cuda", requires_grad=True)
+    made = []
+
+    def part(x: Any) -> Any:
+        made.append(jitgrad.ones(1).is_cuda)
+        return (x.exp().reshape(1, 2) @ x.reshape(2, 1)).sum()
+
+    jitgrad.utils.checkpoint.checkpoint(part, x, use_reentrant=False).backward()
+    np.testing.assert_allclose(x.grad.tolist(), [2 * np.e] * 2, rtol=1e-6)
+    assert made == [False, False]
+
+
+def test_gradcheck() -> None:
+    x = jitgrad.tensor([1.0, 2.0], device="cuda", dtype=jitgrad.float64, requires_grad=True)
+    assert jitgrad.autograd.gradcheck(lambda x: (x.exp() * x, x.sum()), (x,))
+    assert x.tolist() == [1.0, 2.0]
+
+    class Wrong(jitgrad.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * 3
+
+    with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+        jitgrad.autograd.gradcheck(Wrong.apply, (x,))
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    """To the CPU: sharing, strides and classes are kept."""
+    model = nn.Linear(2, 3).to("cuda")
+    x = jitgrad.arange(12.0, device="cuda").reshape(3, 4)
+    path = tmp_path / "file"
+    jitgrad.save({"x": x, "part": x[1:, ::2].T, "none": x[:0], "model": model.weight}, path)
+    found = jitgrad.load(path)
+    assert not any(t.is_cuda for t in found.values())
+    assert found["x"].equal(x.cpu())
+    assert found["part"].stride() == (2, 4)
+    found["x"].zero_()
+    assert found["part"].tolist() == [[0.0, 0.0]] * 2
+    assert found["none"].shape == (0, 4)
+    assert isinstance(found["model"], nn.Parameter)
+    assert found["model"].equal(model.weight.detach().cpu())
+    jitgrad.save(model.state_dict(), path)
+    model.load_state_dict(jitgrad.load(path))
+    assert model.weight.is_cuda
+
+
+def test_state_of_an_optimiser_goes_where_its_parameters_are() -> None:
+    model = nn.Linear(2, 2)
+    optimiser = jitgrad.optim.Adam(model.parameters())
+    model(jitgrad.ones(1, 2)).sum().backward()
+    optimiser.step()
+    state = optimiser.state_dict()
+    model.to("cuda")
+    optimiser = jitgrad.optim.Adam(model.parameters())
+    optimiser.load_state_dict(state)
+    found = optimiser.state[model.weight]
+    assert found["exp_avg"].is_cuda
+    assert not found["step"].is_cuda
+    model(jitgrad.ones(1, 2, device="cuda")).sum().backward()
+    optimiser.step()
+
+
 def test_memory_is_counted_and_given_back() -> None:
     before = jitgrad.cuda.memory_allocated()
     x = jitgrad.ones(1000, device="cuda")
@@ -54,6 +216,9 @@ def test_memory_is_counted_and_given_back() -> None:
     del x
     assert jitgrad.cuda.memory_allocated() == before
     # Sums of long lanes and indexing leave scratch memory behind, which is given back as well.
+    assert jitgrad.cuda.max_memory_allocated() >= before + 4000
+    jitgrad.cuda.reset_peak_memory_stats()
+    assert jitgrad.cuda.max_memory_allocated() == before
     y = jitgrad.ones(200, device="cuda").sum()
     z = jitgrad.zeros(3, device="cuda").index_add(
         0, jitgrad.tensor([1], device="cuda"), y.reshape(1)
@@ -277,3 +442,17 @@ def test_the_gpu_benchmark_finds_every_op_right(capsys: pytest.CaptureFixture[st
 
     assert gpu.check_ops(operations.OPERATIONS, 36) == []
     assert "no kernel: to_float16, to_bfloat16, ctc_loss\n0 wrong" in capsys.readouterr().out
+
+
+def test_the_gpu_benchmark_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import gpu
+
+    options = ["--no-check", "--elements", "1024", "--sizes", "4", "--rounds", "1", "--peak", "10"]
+    assert gpu.main(options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "numba.cuda simulator, 10 GB/s; cuBLAS: not used (not in the simulator)"
+    assert sum("of the peak" in line for line in lines) == len(gpu.CASES)
+    assert [line.split()[:5] for line in lines if "GFLOP/s" in line] == [
+        ["4", "x", "4", dtype, "tiled"] for dtype in ("float32", "float64")
+    ]
+    assert gpu.main(["--ops", "exp", "--elements", "16"]) == 0
