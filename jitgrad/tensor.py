@@ -396,7 +396,7 @@ class Tensor:
         >>> x.grad
         tensor([ 3., 30.])
         """
-        plain = inputs is None and not create_graph and not anomaly.on
+        plain = inputs is None and not create_graph and not anomaly.on and not engine.watched
         if plain and (gradient is None or _fits(gradient, self)):
             mode = engine.DIRECT | engine.RETAIN if retain_graph else engine.DIRECT
             try:

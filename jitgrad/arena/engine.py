@@ -434,6 +434,8 @@ def call(function: Any, *args: Any) -> Any:
 
 #: Bits of a pass's mode, as `passes.backward` takes them.
 RETAIN, COLLECT, CHOSEN, DIRECT = 1, 2, 4, 8
+#: Whether somebody has put a function of theirs in the place of `run_backward`, which no pass may go round.
+watched = False
 
 
 def run_backward(

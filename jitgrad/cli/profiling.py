@@ -169,11 +169,12 @@ def _timed_loading(profile: Profile, below: Callable[..., Any]) -> Callable[...,
 def profiled() -> Iterator[Profile]:
     """Profile all ops of a block, of every thread."""
     profile = Profile()
-    before, loading = engine.run_backward, engine.load_kernel
+    before, loading, watched = engine.run_backward, engine.load_kernel, engine.watched
+    engine.watched = True
     engine.run_backward = _watched(profile, before)
     engine.load_kernel = _timed_loading(profile, loading)
     try:
         with interception.intercepted(_layer(profile)):
             yield profile
     finally:
-        engine.run_backward, engine.load_kernel = before, loading
+        engine.run_backward, engine.load_kernel, engine.watched = before, loading, watched

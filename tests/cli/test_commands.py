@@ -502,7 +502,7 @@ def test_nothing_is_left_behind_by_a_profile() -> None:
     from jitgrad.arena.engine import entry
     from jitgrad.cli.profiling import profiled
 
-    before = engine.run_backward, engine.load_kernel, entry.pointwise
+    before = engine.run_backward, engine.load_kernel, engine.watched, entry.pointwise
     with pytest.raises(KeyError), profiled():
         raise KeyError
-    assert (engine.run_backward, engine.load_kernel, entry.pointwise) == before
+    assert (engine.run_backward, engine.load_kernel, engine.watched, entry.pointwise) == before
