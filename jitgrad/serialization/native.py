@@ -36,11 +36,11 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
     """The entries and the metadata of a file for a value."""
     found: list[tuple[str, Tensor]] = []
     structure = encode(value, found)
-    groups: dict[int, list[tuple[str, Tensor]]] = {}
+    groups: dict[tuple[int, int], list[tuple[str, Tensor]]] = {}
     for place, x in found:
         groups.setdefault(storage_of(x), []).append((place, x))
     arrays: Arrays = {}
-    where: dict[int, tuple[str, int]] = {}
+    where: dict[tuple[int, int], tuple[str, int]] = {}
     for storage, members in groups.items():
         name = members[0][0].lstrip(".").encode("utf-8", "replace").decode() or "value"
         while name in arrays or name == "__metadata__":
