@@ -52,7 +52,7 @@ _METHODS = {
     ).split(),
     sorting: "sort argsort msort topk kthvalue median nanmedian mode cummax cummin".split(),
     quantiles: "aminmax quantile nanquantile".split(),
-    counting: "unique unique_consecutive bincount histc isin".split(),
+    counting: "unique unique_consecutive bincount histc histogram isin".split(),
     special: (
         "logit logit_ nan_to_num nan_to_num_ heaviside signbit positive float_power ldexp ldexp_ isposinf"
         " isneginf isreal gcd gcd_ lcm lcm_ erfinv erfinv_ lgamma lgamma_ digamma digamma_"
