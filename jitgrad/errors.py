@@ -165,13 +165,34 @@ def _version(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
     columns = row(a)
     letter = dtypes.ALL[columns["dtype"]].letter
-    made = f", which is output {columns['outnr']} of {_producer(columns)}," if columns["op"] else ""
+    name = _producer(columns) if columns["op"] else ""
+    if not (columns["saved"] & col.SAVED_OUT and columns["outver"] == c):
+        # Of a saved operand PyTorch names what made the tensor as it is now: mostly, what changed it.
+        columns = _shown_now(columns) or columns
+        if columns["op"]:
+            name = "AsStrided" if columns["flags"] & col.F_VIEW else _producer(columns)
+    made = f", which is output {columns['outnr']} of {name}," if name else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace"
         f" operation: [torch.{letter}Tensor {sizes(columns['shape'])}]{made} is at version {b};"
         f" expected version {c} instead. Hint: enable anomaly detection to find the operation that"
         " failed to compute its gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
+
+
+def _shown_now(columns: dict[str, Any]) -> dict[str, Any] | None:
+    """The row of a Tensor that shows now, changed in place, what a row showed; None if there is none."""
+    from jitgrad.arena.inspect import row, row_numbers, rows
+
+    every = rows()[row_numbers()]
+    wanted = (every[:, col.GEN] % 2 == 1) & (every[:, col.OWNER] != 0) & (every[:, col.OP] != 0)
+    for column, name in ((col.STORAGE, "storage"), (col.OFFSET, "offset"), (col.NDIM, "ndim")):
+        wanted &= every[:, column] == columns[name]
+    for number in every.numbers[wanted].tolist():
+        found = row(number)
+        if found["shape"] == columns["shape"] and found["stride"] == columns["stride"]:
+            return found
+    return None
 
 
 def _output_shape(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
@@ -186,7 +207,12 @@ def _output_shape(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
 
 
 def _overlap(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
-    if b:
+    return overlap(bool(b))
+
+
+def overlap(with_input: bool) -> RuntimeError:
+    """PyTorch's error for memory that is written twice, or read while it is written."""
+    if with_input:
         what = "some elements of the input tensor and the written-to tensor refer"
     else:
         what = "more than one element of the written-to tensor refers"
@@ -330,7 +356,7 @@ def _producer(columns: dict[str, Any]) -> str:
         held = row(columns["input"][0])["held"]
         return type(ctypes.cast(held, ctypes.py_object).value).__name__.removesuffix("Backward")
     node = OPS[columns["op"]].node
-    return node.removesuffix("0")
+    return f"torch::autograd::{node}" if node in UNGENERATED else node.removesuffix("0")
 
 
 def _root(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
@@ -396,6 +422,9 @@ def _two_devices(a: int, b: int, c: int, args: tuple[Any, ...]) -> Exception:
         "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
     )
 
+
+#: Nodes that PyTorch has written by hand: their names hold the namespace.
+UNGENERATED = ("AccumulateGrad", "CopySlices", "CopyBackwards")
 
 _MESSAGES: dict[int, Callable[[int, int, int, tuple[Any, ...]], Exception]] = {
     col.X_BROADCAST: _broadcast,

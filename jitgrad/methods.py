@@ -24,7 +24,6 @@ from jitgrad.ops import (
     inplace,
     joining,
     max_pooling,
-    more_special,
     normalization,
     operators,
     picking,
@@ -34,6 +33,7 @@ from jitgrad.ops import (
     resampling,
     sampled,
     scattering,
+    scipy_special,
     sorting,
     special,
     views,
@@ -52,12 +52,12 @@ _METHODS = {
     ).split(),
     sorting: "sort argsort msort topk kthvalue median nanmedian mode cummax cummin".split(),
     quantiles: "aminmax quantile nanquantile".split(),
-    counting: "unique unique_consecutive bincount histc isin".split(),
+    counting: "unique unique_consecutive bincount histc histogram isin".split(),
     special: (
         "logit logit_ nan_to_num nan_to_num_ heaviside signbit positive float_power ldexp ldexp_ isposinf"
         " isneginf isreal gcd gcd_ lcm lcm_ erfinv erfinv_ lgamma lgamma_ digamma digamma_"
     ).split(),
-    more_special: "i0 i0_ nextafter igamma igammac mvlgamma angle frexp".split(),
+    scipy_special: "i0 i0_ nextafter igamma igammac mvlgamma angle frexp".split(),
     sampled: "cov corrcoef".split(),
     accumulating: (
         "cumprod cumprod_ logcumsumexp diff nansum nanmean count_nonzero renorm renorm_"

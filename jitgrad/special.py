@@ -5,7 +5,8 @@ from __future__ import annotations
 from jitgrad.ops import reductions
 from jitgrad.ops.arithmetic import round  # noqa: A004
 from jitgrad.ops.elementwise import FUNCTIONS
-from jitgrad.ops.more_special import (
+from jitgrad.ops.reductions import logsumexp
+from jitgrad.ops.scipy_special import (
     entr,
     erfcx,
     i0,
@@ -21,7 +22,6 @@ from jitgrad.ops.more_special import (
     xlog1py,
     zeta,
 )
-from jitgrad.ops.reductions import logsumexp
 from jitgrad.ops.special import digamma, erfinv, lgamma, logit, polygamma
 
 erf, erfc, exp2, expm1, log1p, sinc, xlogy = (

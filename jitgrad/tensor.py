@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes, errors, formats, printing
+from jitgrad import copying, dtypes, errors, formats, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
 from jitgrad.arena.engine import Fault, call, entry
@@ -585,7 +584,7 @@ class Tensor:
         made_by = None
         try:
             if not self.is_leaf:
-                made_by = self.grad_fn.name()
+                made_by = type(self.grad_fn).__name__
         except RuntimeError:
             # A view that was overtaken by a change that can't be recorded.
             made_by = "Invalid"
@@ -604,37 +603,8 @@ class Tensor:
         return object.__format__(self, spec)
 
     # ------------------------------------------------------------ copies
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if id(self) in memo:
-            return memo[id(self)]
-        if not self.is_leaf:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"
-                " protocol at the moment. Use clone().detach() for a copy without history."
-            )
-        made = _rebuild(
-            type(self),
-            self.detach().cpu()._memory().copy("K"),
-            self.requires_grad,
-            self.dtype,
-            str(self.device),
-        )
-        memo[id(self)] = made
-        grad = entry.grad(self)
-        if grad is not None:
-            made.grad = copy.deepcopy(grad, memo)
-        for name, value in self.__dict__.items():
-            setattr(made, name, copy.deepcopy(value, memo))
-        return made
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        if not self.is_leaf:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) can be pickled;"
-                " pickle x.detach() instead"
-            )
-        parts = (type(self), self.detach().cpu()._memory().copy("K"), self.requires_grad)
-        return _rebuild, (*parts, self.dtype, str(self.device)), self.__dict__ or None
+    __deepcopy__ = copying.deep_copy
+    __reduce_ex__ = copying.reduce_ex
 
     def clone(self, *, memory_format: formats.memory_format = formats.preserve_format) -> Tensor:
         """A copy, in a memory format or row by row; gradients flow through it to the original."""
@@ -823,22 +793,8 @@ def _item(x: Tensor) -> Any:
         return call(entry.item, x)
 
 
-def _rebuild(
-    cls: type,
-    array: np.ndarray[Any, Any],
-    requires_grad: bool,
-    dtype: dtypes.dtype | None = None,
-    place: str = "cpu",
-) -> Tensor:
-    """A leaf from its parts, for pickle and deepcopy."""
-    from jitgrad import creation
-
-    made = creation.from_numpy(array) if dtype is not dtypes.bfloat16 else creation.of_bits(array)
-    made = creation.as_class(creation.placed(made, place), cls)
-    if requires_grad:
-        made.requires_grad = True
-    return made
-
+# Its name in pickles that were made when it stood here.
+_rebuild = copying.rebuild
 
 for _dtype, _names in {
     dtypes.float32: "float",

@@ -212,3 +212,67 @@ def test_a_bool_cannot_be_subtracted(torch, subtract):
     for module in (jitgrad, torch):
         with pytest.raises(RuntimeError, match="Subtraction, the `-` operator, with "):
             subtract(module)
+
+
+def _overwritten(change: Callable[[Any, Any], Any], read: Callable[[Any], Any], T: Any) -> str:  # noqa: N803
+    x = T.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x * 2
+    z = read(y)
+    change(T, y)
+    with pytest.raises(RuntimeError) as caught:
+        z.sum().backward()
+    return str(caught.value).replace("jitgrad", "torch")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t, y: y.add_(1),
+        lambda t, y: y.relu_(),
+        lambda t, y: y.clamp_(0, 1),
+        lambda t, y: y.__setitem__(0, 1.0),
+        lambda t, y: y.__setitem__(t.tensor([0]), 1.0),
+        lambda t, y: y.copy_(t.ones(3)),
+        lambda t, y: y[1:].mul_(2),
+    ],
+)
+@pytest.mark.parametrize("read", [lambda y: y * y, lambda y: y.view(3, 1)[1:].sin()])
+def test_what_changed_a_saved_value_is_named(
+    change: Callable[[Any, Any], Any], read: Callable[[Any], Any], torch: Any
+) -> None:
+    assert _overwritten(change, read, jitgrad) == _overwritten(change, read, torch)
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sqrt"])
+def test_a_changed_result_is_named_after_its_own_op(name: str, torch: Any) -> None:
+    def run(T: Any) -> str:  # noqa: N803
+        z = getattr(T.tensor([1.0, 2.0], requires_grad=True), name)()
+        z.mul_(2)
+        with pytest.raises(RuntimeError) as caught:
+            z.sum().backward()
+        return str(caught.value).replace("jitgrad", "torch")
+
+    assert run(jitgrad) == run(torch)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda t, m, v, b: m @ m,
+        lambda t, m, v, b: m @ v,
+        lambda t, m, v, b: v @ m,
+        lambda t, m, v, b: v @ v,
+        lambda t, m, v, b: b.bmm(b),
+        lambda t, m, v, b: t.addmm(m, m, m),
+        lambda t, m, v, b: t.nn.functional.linear(m, m),
+    ],
+)
+def test_products_of_bool(product: Callable[..., Any], torch: Any) -> None:
+    def run(t: Any) -> str:
+        m, v, b = (t.ones(*shape, dtype=t.bool) for shape in ((2, 2), (2,), (2, 2, 2)))
+        with pytest.raises(NotImplementedError) as caught:
+            product(t, m, v, b)
+        assert (m[:0] @ m).shape == (0, 2)
+        return str(caught.value)
+
+    assert run(jitgrad) == run(torch)

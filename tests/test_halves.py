@@ -395,3 +395,19 @@ def test_what_has_no_16_bit_form_says_so() -> None:
         x @ jitgrad.eye(2)
     with pytest.raises(RuntimeError, match="can't be cast"):
         jitgrad.ones(2, dtype=jitgrad.int64).add_(jitgrad.ones(2, dtype=jitgrad.float16))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("function", [lambda x: x * x, lambda x: x.exp(), lambda x: x.softmax(0)])
+def test_nodes_show_what_they_saved_in_16_bits(function: Any, dtype: str, torch: Any) -> None:
+    def run(module: Any) -> Any:
+        x = module.tensor([1.0, 2.0], dtype=getattr(module, dtype), requires_grad=True)
+        node = function(x).grad_fn
+        saved = {name: getattr(node, name) for name in dir(node) if name.startswith("_saved")}
+        return {
+            name: (str(t.dtype).rpartition(".")[2], t.float().tolist())
+            for name, t in saved.items()
+            if hasattr(t, "dtype")
+        }
+
+    assert run(jitgrad) == run(torch)

@@ -339,6 +339,7 @@ OB_NO_BOOL_OPERAND = 64  # operands 0 and 1 may not be bool, whatever the common
 OB_FILLS = 128  # a pointwise op that does not read operand 0
 OB_NOT_EMPTY = 32  # a lanes op that has no value for lanes without elements
 OB_ROUNDS = 512  # a number beside a 16-bit float counts as rounded to it
+OB_IN_PLACE = 1024  # an op with kernels that writes its result over operand 0
 OB_COPIES = 256  # a pointwise op that only moves elements: 16-bit floats need not be widened
 
 # dtype rules

@@ -16,6 +16,7 @@ from jitgrad.arena.columns import (
     H_DETAIL,
     H_DEVICE,
     H_GRAD_MODE,
+    H_INFERENCE,
     H_LIST,
     H_OPS,
     H_REFUSED,
@@ -31,6 +32,7 @@ from jitgrad.arena.columns import (
     O_NEEDS,
     O_RULE,
     O_WORDS,
+    OB_IN_PLACE,
     OB_NOT_EMPTY,
     OB_SAME_SHAPE,
     OP,
@@ -44,6 +46,7 @@ from jitgrad.arena.columns import (
     USES,
     VERSION,
     X_EMPTY,
+    X_INFERENCE_INPLACE,
 )
 from jitgrad.arena.command_words import EXPLICIT, ROW_GEOMETRY
 from jitgrad.arena.devices import attributes, command, geometry
@@ -74,6 +77,7 @@ from jitgrad.arena.rows import (
     row_at,
 )
 from jitgrad.arena.shapes import FLOAT32
+from jitgrad.arena.slices import alias_row
 from jitgrad.arena.storage import storage_release, store
 from jitgrad.dtypes import FIRST_FLOAT, FIRST_HALF
 from jitgrad.kernels.lowlevel import at, call2, jit, raw_free, raw_malloc, words
@@ -175,10 +179,17 @@ def record_lanes_of(H, op, r, mask, keep, attrs, n):
 
 # ---------------------------------------------------------------- any other op
 @jit
-def explicit_begin(H, dtype, n, ndim, shape):
-    """A row of that shape whose inputs are the ``n`` staged rows (H_LIST when more than MAX_INPUTS)."""
+def explicit_begin(H, dtype, n, ndim, shape, over):
+    """A row of that shape, or ``over`` the memory of the first input; its inputs are those in H_LIST."""
     h = words(H)
-    out = dense_row(H, dtype, ndim, shape)
+    out = NONE
+    if over:
+        r = words(h[H_LIST])[0]
+        if store(H, row_at(H, r)[STORAGE])[S_VERSION] < 0 and h[H_INFERENCE] == 0:
+            return fault(H, X_INFERENCE_INPLACE, r, 0, 0)
+        out = alias_row(H, r)
+    else:
+        out = dense_row(H, dtype, ndim, shape)
     if out == NONE:
         return no_memory(H)
     p = row_at(H, out)
@@ -300,7 +311,8 @@ def record_explicit_of(H, op, key, dtype, n, ndim, shape, attrs, count):
     k = kernel_of(H, op, key)
     if k == 0:
         return NONE
-    out = explicit_begin(H, dtype, n, ndim, shape)
+    over = words(h[H_OPS])[op * O_WORDS + O_BITS] & OB_IN_PLACE != 0
+    out = explicit_begin(H, dtype, n, ndim, shape, over)
     if out == NONE:
         return NONE
     p = row_at(H, out)
@@ -315,5 +327,7 @@ def record_explicit_of(H, op, key, dtype, n, ndim, shape, attrs, count):
         row_at(H, out)[NIN] = 0
         drop(H, out)
         return fault(H, status, h[H_DETAIL], h[H_DETAIL + 1], h[H_DETAIL + 2])
+    if over:
+        store(H, row_at(H, out)[STORAGE])[S_VERSION] += 1
     explicit_end(H, out, op)
     return out

@@ -139,20 +139,20 @@ def base_flags(self, args, n):
 def refresh(self, args, n):
     """``refresh(x, change)``: give view ``x`` the history of its present value.
 
-    With ``change``, for a change in place that will be recorded: it fails if that can't be, and hooks stay
-    with the old row.
+    With ``change`` 1, for a change in place that is recorded if ``x`` requires grad: fails if that can't be,
+    and hooks stay with the old row.  With 2 it is recorded in any case: a value that requires grad comes in.
     """
     H = capsule_pointer(self, 0)
     r = first_row(H, args)
     if r == NONE:
         return failed(H)
-    change = as_int(words(args)[1]) != 0
-    if change and needs_grad(H, r) and not may_change(H, r, 0):
+    change = as_int(words(args)[1])
+    if (change == 2 or (change == 1 and needs_grad(H, r))) and not may_change(H, r, 0):
         return failed(H)
     r = current(H, r)
     if r == NONE:
         return failed(H)
-    if change and base_of(H, r) != NONE and without_hooks(H, r) == NONE:
+    if change != 0 and base_of(H, r) != NONE and without_hooks(H, r) == NONE:
         return failed(H)
     return none(H)
 

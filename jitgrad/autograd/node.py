@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
+from jitgrad.errors import UNGENERATED
 from jitgrad.ops import names
 from jitgrad.ops.record import NAMED
 from jitgrad.ops.table import BY_NAME, LANES, OPS, OUTPUT, Op
@@ -81,7 +82,7 @@ class Node:
     def name(self) -> str:
         """PyTorch's name of the node."""
         kind = type(self).__name__
-        return f"torch::autograd::{kind}" if kind == "AccumulateGrad" else kind
+        return f"torch::autograd::{kind}" if kind in UNGENERATED else kind
 
     def __call__(self, *gradients: Tensor | None) -> Any:
         """The gradients of its inputs, from those of its outputs; it runs apart from any backward pass.

@@ -13,6 +13,8 @@ from typing import Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry
+from jitgrad.autograd.stops import as_rounded
+from jitgrad.dtypes import float32
 from jitgrad.ops.recipe import shape_of
 from jitgrad.ops.record import NAMED
 from jitgrad.ops.table import KERNEL, LANES, OPS, POINTWISE, VIEW, Op
@@ -142,7 +144,8 @@ def _operand(i: int) -> _Reader:
         freed = word(node, col.FLAGS) & col.F_FREED and word(node, col.FLAGS) & col.F_HOLDS
         bit = i if i == col.SAVED_OUT else 1 << i
         if word(node, col.SAVED) & bit or freed:
-            return call(entry.node_saved, node, i)
+            value = call(entry.node_saved, node, i)
+            return as_rounded(node, value) if value.dtype is float32 else value
         return None
 
     return read

@@ -133,7 +133,7 @@ def vjp(node: Any, gradient: Tensor, held: Held | None) -> Gradients:
     found = tuple(recipe.run(recipe.Step(node, packed), gradient))
     if held is not None:
         for hook in list((held.after or {}).values()):
-            changed = hook(_seen_below(node, found), (_seen(node, gradient),))
+            changed = hook(_seen_below(node, found), (as_rounded(node, gradient),))
             if changed is not None:
                 found = changed if isinstance(changed, tuple) else (changed,)
         found = tuple(fitted(node, found))
@@ -145,7 +145,7 @@ def hooked(held: Held, gradient: Tensor, node: Any) -> Tensor:
     for hook in list((held.gradient or {}).values()):
         gradient = replaced(hook, gradient, hook(gradient))
     for hook in list((held.before or {}).values()):
-        seen = _seen(node, gradient)
+        seen = as_rounded(node, gradient)
         found = hook((seen,))
         if found is not None:
             (found,) = (found,) if not isinstance(found, tuple) else found
@@ -153,12 +153,12 @@ def hooked(held: Held, gradient: Tensor, node: Any) -> Tensor:
     return gradient
 
 
-def _seen(node: Any, gradient: Tensor) -> Tensor:
-    """The gradient of a node as its hooks see it: in the 16 bits that its result was rounded to."""
+def as_rounded(node: Any, value: Tensor) -> Tensor:
+    """A gradient or saved value of a node as users see it: in the 16 bits that its result was rounded to."""
     flags = entry.node_word(node, col.FLAGS)
     if flags & col.F_FLOAT16:
-        return gradient.to(float16)
-    return gradient.to(bfloat16) if flags & col.F_BFLOAT16 else gradient
+        return value.to(float16)
+    return value.to(bfloat16) if flags & col.F_BFLOAT16 else value
 
 
 def _seen_below(node: Any, gradients: Gradients) -> Gradients:

@@ -21,8 +21,6 @@ from jitgrad.arena.columns import (
     NONE,
     NUMEL,
     S_DATA,
-    S_VERSION,
-    STORAGE,
     X_INDEX,
     X_MEMORY,
 )
@@ -252,17 +250,12 @@ def index_put(dtype: int) -> Kernel:
 
 
 def index_put_(dtype: int) -> Kernel:
-    """`index_put` into the memory of input 0; the result is an empty row without meaning."""
+    """`index_put` where the result shows the memory of input 0, whatever its strides."""
     write = _writer(dtype)
 
     def kernel(H, out):
         p = row_at(H, out)
-        r = input_at(p, 0)
-        q = row_at(H, r)
-        status = write(H, p, q, data_of(H, r), q[FLAGS] & F_CONTIGUOUS != 0)
-        if status == 0:
-            store(H, q[STORAGE])[S_VERSION] += 1
-        return status
+        return write(H, p, p, data_of(H, out), p[FLAGS] & F_CONTIGUOUS != 0)
 
     return kernel
 
@@ -347,7 +340,8 @@ def index_add(dtype: int) -> Kernel:
         positions = words(source)
         y = pointer(data_of(H, out))
         v = pointer(values)
-        copy(y, pointer(start), p[NUMEL])
+        if start != data_of(H, out):
+            copy(y, pointer(start), p[NUMEL])
         status = checked(H, positions, n, K, p[_WRAP] != 0)
         if status == 0:
             for a in range(A):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
+from jitgrad.arena.engine import entry
 from jitgrad.ops.arithmetic import (
     ADD,
     SUB,
@@ -17,6 +18,8 @@ from jitgrad.ops.arithmetic import (
     square_row,
 )
 from jitgrad.ops.elementwise import ALIASES, BINARY, UNARY, record_
+from jitgrad.ops.memory_overlap import need_one_place_each, overlaps_itself, warn_expanded
+from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.table import BY_NAME, Op
 from jitgrad.sequences import check_fill
 
@@ -78,7 +81,25 @@ def bitwise_not_(self: Tensor) -> Tensor:
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`masked_fill` in place."""
     need_scalar(value)
+    if is_tensor(value) and entry.memory(value) == entry.memory(self):
+        value = value.clone()
+    if is_tensor(mask) and overlaps_itself(self):
+        warn_expanded("masked_fill_", self, "tensor[mask] = scalar")
+        _fill_expanded(self, mask, value)
+        return self
     return record_(BY_NAME["masked_fill"], self, mask, value)
+
+
+def _fill_expanded(self: Tensor, mask: Tensor, value: Any) -> None:
+    """Fill each place of an expanded tensor that the mask marks for one of the elements there."""
+    if self.requires_grad or getattr(value, "requires_grad", False):
+        need_one_place_each(self)
+    marked = mask.expand(self.shape)
+    for d, step in enumerate(self.stride()):
+        if step == 0 and self.shape[d] > 1:
+            self = self.narrow(d, 0, 1)
+            marked = marked.any(d, keepdim=True)
+    record_(BY_NAME["masked_fill"], self, marked, value)
 
 
 def lerp_(self: Tensor, end: Tensor, weight: Any) -> Tensor:

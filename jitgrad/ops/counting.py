@@ -1,4 +1,4 @@
-"""Ops that count or look up elements: unique, searchsorted, bincount, histc, isin.  None has a gradient."""
+"""Ops that count or look up elements: unique, searchsorted, bincount, histograms, isin; without gradients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad import dtypes
+from jitgrad import dtypes, return_types
 from jitgrad.errors import sizes
 from jitgrad.ops.operands import is_tensor, tensor_of
 from jitgrad.ops.views import wrap_dim
@@ -270,6 +270,96 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     place = ((inside - ty(low)) * ty(bins) / ty(high - low)).astype(np.int64)
     counts = np.bincount(np.minimum(place, bins - 1), minlength=bins)
     return tensor_of(counts, input.dtype)
+
+
+def histogram(
+    input: Tensor,
+    bins: int | Tensor,
+    *,
+    range: tuple[float, float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> Any:
+    """How many elements fall between neighbouring edges: ``hist`` and ``bin_edges``.
+
+    Parameters
+    ----------
+    input : Tensor
+        Any shape, floating point.
+    bins : int or Tensor
+        How many equal parts of the range, or the edges themselves, in rising order.  Each part has its left
+        edge, the last one both.
+    range : tuple of float, optional
+        The first and the last edge; by default the smallest and the largest element.
+    weight : Tensor, optional
+        What each element counts, in the shape of ``input``.
+    density : bool
+        Divide by the total and by each part's width.
+
+    Raises
+    ------
+    RuntimeError
+        If ``bins`` is not positive or of another dtype, the range is not finite or upside down, or shapes
+        differ.
+    NotImplementedError
+        If ``input`` is not floating point.
+
+    Examples
+    --------
+    >>> import jitgrad
+    >>> hist, edges = jitgrad.histogram(jitgrad.tensor([1.0, 2.0, 1.0]), 2)
+    >>> hist.tolist(), edges.tolist()
+    ([2.0, 1.0], [1.0, 1.5, 2.0])
+    """
+    from jitgrad.creation import linspace
+
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"\"histogramdd\" not implemented for '{input.dtype.letter}'")
+    if weight is not None and weight.shape != input.shape:
+        raise RuntimeError(
+            "torch.histogramdd: if weight tensor is provided it should have the same shape as the input"
+            f" tensor excluding its innermost dimension, but got input with shape [{input.numel()}, 1]"
+            f" and weight with shape {sizes(weight.shape)}"
+        )
+    a = input.detach()._array().reshape(-1)
+    if is_tensor(bins):
+        edges = bins.detach()
+        if edges.dtype is not input.dtype:
+            raise RuntimeError(
+                "torch.histogramdd: input tensor and bins tensors should have the same dtype, but got"
+                f" input with dtype {input.dtype.c_name} and bins for dimension 0 with dtype"
+                f" {edges.dtype.c_name}"
+            )
+    else:
+        low, high = _range_of(a, range)
+        if bins <= 0:
+            raise RuntimeError(
+                f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0"
+            )
+        edges = linspace(low, high, bins + 1, dtype=input.dtype)
+    e = edges._array()
+    inside = (a >= e[0]) & (a <= e[-1])
+    place = np.minimum(np.searchsorted(e, a[inside], "right") - 1, e.size - 2)
+    counted = None if weight is None else weight.detach()._array().reshape(-1)[inside]
+    counts = np.bincount(place, counted, e.size - 1)
+    if density:
+        counts = counts / counts.sum() / np.diff(e.astype(np.float64))
+    return return_types.histogram((tensor_of(counts, input.dtype), edges))
+
+
+def _range_of(a: Array, given: tuple[float, float] | None) -> tuple[float, float]:
+    """The first and the last edge of a histogram, which differ."""
+    low, high = given or ((float(a.min()), float(a.max())) if a.size else (0.0, 1.0))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(
+            f"torch.histogramdd: dimension 0's range [{low:g}, {high:g}] is not finite"
+        )
+    if low > high:
+        raise RuntimeError(
+            f"torch.histogramdd: min should not exceed max, but got min {low:g} max {high:g} for"
+            " dimension 0"
+        )
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
 def isin(

@@ -217,8 +217,8 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return _scattered(SCATTER_ADD, input, dim, index, src, False)
 
 
-scatter_ = in_place(scatter)
-scatter_add_ = in_place(scatter_add)
+scatter_ = in_place(scatter, apart=True)
+scatter_add_ = in_place(scatter_add, apart=True)
 
 
 # ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)

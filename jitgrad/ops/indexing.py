@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, call, entry, grad_mode
+from jitgrad.arena.engine import Fault, entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.gathering import (
@@ -23,6 +23,7 @@ from jitgrad.ops.gathering import (
     scatter_add_,
     take_along_dim,
 )
+from jitgrad.ops.memory_overlap import need_apart, warn_expanded
 from jitgrad.ops.operands import copy_into, in_place, is_tensor, number_like
 from jitgrad.ops.picking import (
     argwhere,
@@ -42,8 +43,8 @@ from jitgrad.ops.picking import (
     take,
 )
 from jitgrad.ops.recipe import recipe
-from jitgrad.ops.subscripts import Blocks, Found, blocks, parse, sliced, tensor_index, too_many
-from jitgrad.ops.table import KERNEL, Op, register
+from jitgrad.ops.subscripts import Found, blocks, parse, sliced, tensor_index, too_many
+from jitgrad.ops.table import KERNEL, Op, register, register_in_place
 from jitgrad.ops.views import ALIAS, SELECT, expand, reshape
 
 if TYPE_CHECKING:
@@ -90,10 +91,9 @@ INDEX_PUT = register(
         (2, 0, 2),
     )
 )
+INDEX_PUT_ = register_in_place(INDEX_PUT, _KERNELS + "index_put_")
 recipe(INDEX)(index_recipe)
-recipe(INDEX_PUT)(put_recipe)
-#: Writes into the memory of its first input; what it returns means nothing.
-INDEX_PUT_ = register(Op("index_put_", "IndexPut", KERNEL, 3, _KERNELS + "index_put_"))
+recipe(INDEX_PUT, INDEX_PUT_)(put_recipe)
 
 _SELECT, _INT64 = SELECT.number, dtypes.int64.code
 _NO_DIMS = (
@@ -207,7 +207,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         return
     view, found = parse(x, index)
     if found:
-        _put(view, blocks(view, found), value, False)
+        _put(view, found, value, False)
     else:
         _fill(view, value)
 
@@ -260,29 +260,24 @@ def _value(x: Tensor, value: Any, shape: tuple[int, ...]) -> Tensor:
     return value if entry.shape(value) == shape else expand(value, shape)
 
 
-def _put(view: Tensor, where: Blocks, value: Any, accumulate: bool) -> None:
+def _put(view: Tensor, found: list[Found], value: Any, accumulate: bool) -> None:
     """Put a value where index tensors point in a tensor."""
+    where = blocks(view, found)
     value = _value(view, value, where.shape)
-    inputs = (view, where.positions, value)
-    attributes = (*where.attributes, int(accumulate))
-    if grad_mode() and (view.requires_grad or value.requires_grad):
-        call(entry.refresh, view, 1)
-        call(entry.adopt, view, record.explicit(INDEX_PUT, inputs, entry.shape(view), attributes))
-        return
-    # What is read while the memory is written must not be that memory.
+    warn_expanded("index_put_", view, "tensor[indices] = tensor")
+    positions = where.positions
     memory = entry.memory(view)
-    read = [
-        t.detach().clone() if entry.memory(t) == memory else t for t in (where.positions, value)
-    ]
-    if view.dtype.code >= dtypes.FIRST_HALF or view.is_cuda:
-        # Its kernel would write into a float32 copy; the GPU's makes a new tensor.
-        new = record.explicit(INDEX_PUT, (view.detach(), *read), entry.shape(view), attributes)
-        copy_into(view, new)
-        return
-    record.explicit(INDEX_PUT_, (view, *read), (0,), attributes)
+    if memory in [entry.memory(t) for t in (value, *(item.tensor for item in found))]:
+        if accumulate or value.numel() != 1 or len(found) != 1 or not found[0].mask:
+            # The other case is masked_fill_ in PyTorch, which reads the one value beforehand.
+            need_apart(view, value, *(item.tensor for item in found))
+        # What may share memory all the same, with gaps, would be read while it is written.
+        positions, value = positions.clone(), value.clone()
+    attributes = (*where.attributes, int(accumulate))
+    record.explicit_(INDEX_PUT, INDEX_PUT_, (view, positions, value), attributes, strided=True)
 
 
-def _given(x: Tensor, indices: Sequence[Tensor | None]) -> Blocks:
+def _given(x: Tensor, indices: Sequence[Tensor | None]) -> list[Found]:
     """Where index_put's tensors point in ``x``; None leaves a dim as it is."""
     if not isinstance(indices, (tuple, list)):
         raise TypeError(
@@ -310,7 +305,7 @@ def _given(x: Tensor, indices: Sequence[Tensor | None]) -> Blocks:
         raise too_many(x)
     if not found:
         raise IndexError("index_put: at least one index tensor is needed")
-    return blocks(x, found)
+    return found
 
 
 def index_put(
@@ -343,7 +338,7 @@ def index_put(
     >>> jitgrad.zeros(2).index_put((i,), jitgrad.tensor([1.0, 2.0]), accumulate=True).tolist()
     [3.0, 0.0]
     """
-    where = _given(input, indices)
+    where = blocks(input, _given(input, indices))
     if not is_tensor(values):
         raise TypeError(
             f"index_put(): argument 'values' (position 2) must be Tensor, not {type(values).__name__}"
@@ -397,4 +392,4 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return flat.reshape(input.shape)
 
 
-put_ = in_place(put)
+put_ = in_place(put, apart=True)

@@ -12,6 +12,7 @@ from jitgrad.arena import columns as col
 from jitgrad.arena.engine import call, entry, grad_mode
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.ops import record
+from jitgrad.ops.memory_overlap import need_apart
 from jitgrad.ops.table import BY_NAME, KERNEL, Op, register
 
 if TYPE_CHECKING:
@@ -96,13 +97,18 @@ def int64_index(index: Tensor, error: str) -> Tensor:
     return index.to(dtypes.int64)
 
 
-def in_place(function: Callable[..., Tensor], reads: bool = False) -> Callable[..., Tensor]:
+def in_place(
+    function: Callable[..., Tensor], reads: bool = False, apart: bool = False
+) -> Callable[..., Tensor]:
     """The in-place method of a function: its first argument takes over the result, with its history.
 
-    ``reads`` says that the gradient reads the first argument, of which a copy is kept then.
+    ``reads`` says that the gradient reads the first argument, of which a copy is kept then; ``apart`` that
+    its elements may not be those of another argument (RuntimeError).
     """
 
     def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if apart:
+            need_apart(input, *(t for t in (*args, *kwargs.values()) if is_tensor(t)))
         if grad_mode():
             call(entry.refresh, input, 1)
         kept = input.clone() if reads and grad_mode() and input.requires_grad else input

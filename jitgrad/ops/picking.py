@@ -5,6 +5,7 @@ The kernels are in `jitgrad.kernels.blocks`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from jitgrad import dtypes
 from jitgrad.arena.engine import entry
 from jitgrad.errors import sizes
 from jitgrad.ops import record
+from jitgrad.ops.memory_overlap import need_apart, need_one_place_each, warn_expanded
 from jitgrad.ops.operands import (
     beside,
-    in_place,
     index_op,
     int64_index,
     is_tensor,
@@ -25,7 +26,7 @@ from jitgrad.ops.operands import (
 )
 from jitgrad.ops.products import broadcast_shapes
 from jitgrad.ops.recipe import Gradients, Step, recipe, zeros
-from jitgrad.ops.table import BY_NAME, Op
+from jitgrad.ops.table import BY_NAME, Op, register_in_place
 from jitgrad.ops.views import expand, flatten, unbind, unsqueeze, wrap_dim
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ EMBEDDING = _pick("embedding", "Embedding", "embedding_dx")
 INDEX_ADD = _put("index_add", "IndexAdd", "index_add", "whole_dx", "index_add_dsource")
 INDEX_FILL = _put("index_fill", "IndexFill", "index_put", "index_put_dx", "index_put_dvalues")
 INDEX_COPY = _put("index_copy", "IndexCopy", "index_put", "index_put_dx", "index_put_dvalues")
+INDEX_ADD_ = register_in_place(INDEX_ADD)
+INDEX_FILL_ = register_in_place(INDEX_FILL, _KERNELS + "index_put_")
+INDEX_COPY_ = register_in_place(INDEX_COPY, _KERNELS + "index_put_")
 
 
 # ---------------------------------------------------------------- blocks along a dim
@@ -117,9 +121,18 @@ def _vector(name: str, index: Tensor) -> Tensor:
 
 
 def _blocks_at(
-    op: Op, input: Tensor, dim: int, index: Tensor, source: Tensor, more: int | float
+    op: Op,
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    more: int | float,
+    over: Op | None = None,
 ) -> Tensor:
-    """An op that changes blocks of a dim: checks what `index_add` and `index_copy` share."""
+    """An op that changes blocks of a dim: checks what `index_add` and `index_copy` share.
+
+    In place with ``over``, its row for that.
+    """
     x, s = entry.shape(input), entry.shape(source)
     d = wrap_dim(dim, len(x))
     index = _vector(op.name, index)
@@ -141,10 +154,23 @@ def _blocks_at(
             f"{op.name}_(): Number of indices ({n}) should be equal to source.size(dim): ({have}),"
             f" for dim: {d}"
         )
+    attributes = (*_along(x, d, n), more)
     try:
-        return record.explicit(op, (input, index, source), x, (*_along(x, d, n), more))
+        if over is None:
+            return record.explicit(op, (input, index, source), x, attributes)
+        return _write(op, over, (input, index, source), attributes)
     except IndexError as error:
         raise RuntimeError(str(error)) from None
+
+
+def _write(
+    op: Op, over: Op, inputs: Sequence[Tensor], attributes: Sequence[int | float], apart: int = 3
+) -> Tensor:
+    """An op of this family in place; its first ``apart`` inputs may not share elements with the target."""
+    x = inputs[0]
+    need_apart(x, *inputs[1:apart])
+    # index_add reads and writes row by row; the others go where the strides say.
+    return record.explicit_(op, over, inputs, attributes, strided=over is not INDEX_ADD_)
 
 
 def index_add(
@@ -177,8 +203,20 @@ def index_add(
     >>> jitgrad.index_add(jitgrad.zeros(2), 0, i, jitgrad.ones(2), alpha=3).tolist()
     [0.0, 6.0]
     """
-    factor = float(alpha) if input.dtype.is_floating_point else int(alpha)
-    return _blocks_at(INDEX_ADD, input, dim, index, source, factor)
+    return _blocks_at(INDEX_ADD, input, dim, index, source, _factor(input, alpha))
+
+
+def _factor(input: Tensor, alpha: Any) -> int | float:
+    return float(alpha) if input.dtype.is_floating_point else int(alpha)
+
+
+def index_add_(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
+) -> Tensor:
+    """`index_add` in place; returns ``input``."""
+    need_one_place_each(input)
+    factor = _factor(input, alpha)
+    return _blocks_at(INDEX_ADD, input, dim, index, source, factor, INDEX_ADD_)
 
 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
@@ -192,6 +230,12 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     [0.0, 1.0]
     """
     return _blocks_at(INDEX_COPY, input, dim, index, source, 0)
+
+
+def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """`index_copy` in place; returns ``input``."""
+    need_one_place_each(input)
+    return _blocks_at(INDEX_COPY, input, dim, index, source, 0, INDEX_COPY_)
 
 
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
@@ -210,6 +254,21 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     >>> jitgrad.index_fill(jitgrad.zeros(3), 0, jitgrad.tensor([0, 2]), 7).tolist()
     [7.0, 0.0, 7.0]
     """
+    inputs, attributes = _filled(input, dim, index, value)
+    return record.explicit(INDEX_FILL, inputs, entry.shape(input), attributes)
+
+
+def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """`index_fill` in place; returns ``input``."""
+    warn_expanded("index_fill_", input, "tensor[mask] = scalar")
+    inputs, attributes = _filled(input, dim, index, value)
+    return _write(INDEX_FILL, INDEX_FILL_, inputs, attributes, 2)
+
+
+def _filled(
+    input: Tensor, dim: int, index: Tensor, value: Any
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, ...]]:
+    """The inputs of the op, and its attributes."""
     x = entry.shape(input)
     d = wrap_dim(dim, len(x))
     index = _vector("index_fill", index)
@@ -220,8 +279,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
             f" {value.ndim} dimension(s)."
         )
-    inputs = (input, index, value.to(input.dtype))
-    return record.explicit(INDEX_FILL, inputs, x, (*_along(x, d, index.numel()), 0))
+    return (input, index, value.to(input.dtype)), (*_along(x, d, index.numel()), 0)
 
 
 def take(input: Tensor, index: Tensor) -> Tensor:
@@ -409,11 +467,6 @@ def repeat_interleave(
     return index_select(input, d, beside(input, np.repeat(np.arange(x[d]), times)))
 
 
-index_add_ = in_place(index_add)
-index_copy_ = in_place(index_copy)
-index_fill_ = in_place(index_fill)
-
-
 # ---------------------------------------------------------------- recipes (`jitgrad.ops.recipe`)
 def _positions(step: Step) -> Tensor:
     """Positions along the picked dim, none of them negative."""
@@ -458,13 +511,13 @@ def _embedding_recipe(step: Step, g: Tensor) -> Gradients:
     return (index_add(zeros((k, b), g.dtype), 0, positions, rows), None)
 
 
-@recipe(INDEX_ADD)
+@recipe(INDEX_ADD, INDEX_ADD_)
 def _index_add_recipe(step: Step, g: Tensor) -> Gradients:
     source = _picked(step, g) * step.real(5) if step.wants(2) else None
     return (g, None, source)
 
 
-@recipe(INDEX_FILL, INDEX_COPY)
+@recipe(INDEX_FILL, INDEX_FILL_, INDEX_COPY, INDEX_COPY_)
 def put_recipe(step: Step, g: Tensor) -> Gradients:
     """Where something was put (and not added), the old value gets no gradient, and what was put gets it."""
     x = None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.dtypes import bool as BOOL  # noqa: N812 - Python's is another
 from jitgrad.dtypes import dtype
-from jitgrad.errors import sizes
+from jitgrad.errors import not_implemented, sizes
 from jitgrad.ops import record
 from jitgrad.ops.recipe import Gradients, Step, recipe, sum_to
 from jitgrad.ops.table import KERNEL, Op, register
@@ -44,11 +45,18 @@ _OF_FACTORS = "mat1 and mat2 must have the same dtype, but got {2} and {3}"
 _OF_SUM = "self and mat2 must have the same dtype, but got {2} and {3}"
 
 
+#: How PyTorch calls the kernels that refuse bool.
+_REFUSING = {_OF_BATCHES: "bmm", _OF_MATRIX_AND_VECTOR: "addmv_impl_cpu", _OF_VECTORS: "dot"}
+
+
 def _check_dtypes(a: Tensor, b: Tensor, text: str = _OF_MATRICES) -> None:
-    if a.dtype is not b.dtype:
-        if not isinstance(a.dtype, dtype) or not isinstance(b.dtype, dtype):
+    kind = a.dtype
+    if kind is not b.dtype:
+        if not isinstance(kind, dtype) or not isinstance(b.dtype, dtype):
             raise _no_tensor(a, b)
-        raise RuntimeError(text.format(_c_name(a), _c_name(b), a.dtype.letter, b.dtype.letter))
+        raise RuntimeError(text.format(_c_name(a), _c_name(b), kind.letter, b.dtype.letter))
+    if kind is BOOL and a.numel() and b.numel():
+        raise not_implemented(_REFUSING.get(text, "addmm_impl_cpu_"), kind)
 
 
 def _no_tensor(*operands: Any) -> TypeError:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.arena.columns import DTYPE
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.columns import DTYPE, F_CONTIGUOUS, FLAGS
+from jitgrad.arena.engine import Fault, call, entry, grad_mode
+from jitgrad.dtypes import FIRST_HALF
 from jitgrad.dtypes import dtype as DType  # noqa: N812 - "dtype" is an argument's name here
-from jitgrad.ops.table import Op
+from jitgrad.ops.memory_overlap import may_overlap
+from jitgrad.ops.table import BY_NAME, Op
 
 if TYPE_CHECKING:
     from jitgrad.tensor import Tensor
@@ -127,6 +129,34 @@ def explicit(
         return entry.explicit(*arguments)
     except Fault:
         return call(entry.explicit, *arguments)
+
+
+def explicit_(
+    op: Op,
+    over: Op,
+    inputs: Sequence[Tensor],
+    attributes: Sequence[int | float] = (),
+    strided: bool = False,
+) -> Tensor:
+    """`explicit` in place: input 0, whose shape the result has, takes over value and history; returns it.
+
+    ``over`` is the op's row that writes over it (`table.register_in_place`), whatever its strides if
+    ``strided``.  On the GPU, of 16-bit floats, and else of what is not contiguous, the result is computed
+    apart and then copied.
+    """
+    x = inputs[0]
+    recorded = grad_mode() and any(t.requires_grad for t in inputs)
+    if recorded:
+        call(entry.refresh, x, 2)
+    straight = entry.word(x, FLAGS) & F_CONTIGUOUS or (
+        strided and not (recorded and may_overlap(x))
+    )
+    if not straight or entry.word(x, DTYPE) >= FIRST_HALF or x.is_cuda:
+        over = op
+    new = explicit(over, inputs, entry.shape(x), attributes)
+    if recorded:
+        return call(entry.adopt, x, new)
+    return x if over is not op else pointwise_(BY_NAME["copy"], x, new)
 
 
 def view_(op: Op, x: Tensor, *integers: int) -> Tensor:

@@ -203,4 +203,5 @@ def index_reduce(
     return _combined(input, positions, source.reshape(-1), reduce, include_self)
 
 
-scatter_reduce_, index_reduce_ = in_place(scatter_reduce), in_place(index_reduce)
+scatter_reduce_ = in_place(scatter_reduce, apart=True)
+index_reduce_ = in_place(index_reduce, apart=True)

@@ -6,7 +6,7 @@ its place in ``OPS``; the arena and the kernel tables know it by that number onl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jitgrad.arena import columns as col
 
@@ -84,6 +84,16 @@ def register(op: Op) -> Op:
     OPS.append(op)
     BY_NAME[op.name] = op
     return op
+
+
+def register_in_place(op: Op, forward: str = "") -> Op:
+    """The row of an op with kernels that writes over operand 0, which its gradients must not read.
+
+    ``forward`` is its kernel; by default the op's own, which has to find its result's memory to be that of
+    operand 0, contiguous.
+    """
+    bits = op.bits | col.OB_IN_PLACE
+    return register(replace(op, name=f"{op.name}_", forward=forward or op.forward, bits=bits))
 
 
 LEAF = register(Op("leaf", "AccumulateGrad", KERNEL, 0, ""))

@@ -19,9 +19,10 @@ class BadFile(RuntimeError):
     """A file that cannot be what it says it is, with the reason."""
 
 
-def storage_of(x: Tensor) -> int:
-    """A number that tensors over the same memory have in common."""
-    return int(entry.word(x, col.STORAGE))
+def storage_of(x: Tensor) -> tuple[int, int]:
+    """What tensors of one dtype over the same memory have in common, and no others."""
+    # ``x.data`` has a storage of its own over the same buffer; where there is none, storages differ.
+    return int(entry.memory(x) or -entry.word(x, col.STORAGE)), int(entry.word(x, col.DTYPE))
 
 
 def extent(x: Tensor) -> tuple[int, int]:

@@ -38,11 +38,11 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
     structure = encode(value, found)
     originals = [x for _, x in found]
     found = list(zip((place for place, _ in found), _on_cpu(originals), strict=True))
-    groups: dict[int, list[tuple[str, Tensor]]] = {}
+    groups: dict[tuple[int, int], list[tuple[str, Tensor]]] = {}
     for place, x in found:
         groups.setdefault(storage_of(x), []).append((place, x))
     arrays: Arrays = {}
-    where: dict[int, tuple[str, int]] = {}
+    where: dict[tuple[int, int], tuple[str, int]] = {}
     for storage, members in groups.items():
         name = members[0][0].lstrip(".").encode("utf-8", "replace").decode() or "value"
         while name in arrays or name == "__metadata__":
