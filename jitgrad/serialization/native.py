@@ -76,12 +76,12 @@ def pack(value: Any) -> tuple[Arrays, dict[str, str]]:
 
 def _on_cpu(tensors: list[Tensor]) -> list[Tensor]:
     """The tensors, of those on the GPU copies with the same strides; what shares memory there still does."""
-    ends: dict[tuple[int, Any], int] = {}
+    ends: dict[tuple[Any, Any], int] = {}
     for x in tensors:
         if x.is_cuda:
             key = storage_of(x), x.dtype
             ends[key] = max(ends.get(key, 0), extent(x)[1] if x.numel() else 0)
-    copies: dict[tuple[int, Any], Tensor] = {}
+    copies: dict[tuple[Any, Any], Tensor] = {}
     found = []
     for x in tensors:
         if x.is_cuda:
