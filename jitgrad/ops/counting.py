@@ -322,7 +322,7 @@ def histogram(
             f" and weight with shape {sizes(weight.shape)}"
         )
     a = input.detach()._array().reshape(-1)
-    if is_tensor(bins):
+    if not isinstance(bins, int):
         edges = bins.detach()
         if edges.dtype is not input.dtype:
             raise RuntimeError(
