@@ -47,6 +47,7 @@ NOT_CALLED = {
     "embed": "the gradient of a view, recorded",
     "combine_indices": "part of indexing with several tensors",
     "index_put_": "part of an assignment in place",
+    **dict.fromkeys(("index_add_", "index_copy_", "index_fill_"), "that op in place"),
     "convolution_weight": "the gradient of a convolution, recorded: part of its double backward",
     "unmap": "the gradient of remap, recorded",
     "lstm_cell": "part of an LSTM with projections",
