@@ -1,8 +1,8 @@
 """The parts of the core: what is compiled and kept together, and what Python can call of it.
 
 A part is one object file.  The first is loaded when jitgrad is imported, another when it is used first: a
-perceptron needs no views, hooks or optimiser, and the time to compile what nobody asked for was two
-thirds of a first start.  Parts share no code but helpers, which each compiles for itself; where one calls
+perceptron needs no views, hooks or optimiser, and to compile what nobody had asked for took a third of a
+first start.  Parts share no code but helpers, which each compiles for itself; where one calls
 another it does so through a *routine*, a C function whose address stands in the header.
 """
 
@@ -38,10 +38,9 @@ RECORDING, BACKWARD, VIEWS, STOPS, UPDATES = range(5)
 PARTS = (
     Part(
         {
-            "entries": "pointwise lanes alike explicit convert on_device commands empty_gpu",
-            "making": "new filled literal borrow restride",
-            "reading": "shape stride word row address version bump item array flag grad set_grad mode"
-            " take_modes empty_cache",
+            "entries": "pointwise lanes alike explicit",
+            "making": "new filled literal",
+            "reading": "shape word row address item flag grad mode take_modes",
             "sharing": "memory",
         },
         (
@@ -63,7 +62,9 @@ PARTS = (
     ),
     Part(
         {
-            "entries": "pointwise_ view",
+            "entries": "pointwise_ view convert on_device commands empty_gpu",
+            "making": "borrow restride",
+            "reading": "stride version bump array set_grad empty_cache",
             "sharing": "room base base_flags refresh alias data set_data take_data adopt forget"
             " view_ pieces",
         },
