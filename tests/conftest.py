@@ -48,6 +48,17 @@ def pytest_configure(config: pytest.Config) -> None:
         subprocess.run([sys.executable, "-c", _WHOLE_CORE], stderr=subprocess.DEVNULL)
 
 
+def _longest(item: pytest.Item) -> float:
+    """The seconds that a test is given, if it needs more than the others."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that run a process of tests first: at the end one worker would be left with them."""
+    items.sort(key=_longest, reverse=True)
+
+
 def _required(name: str) -> ModuleType:
     try:
         with warnings.catch_warnings():
