@@ -126,6 +126,7 @@ def _llvm(stages: Stages) -> None:
 def _numba(stages: Stages) -> None:
     event = importlib.import_module("numba.core.event")
 
+    # Its base is known only when this runs: a module is imported where it is needed.
     class Listener(event.Listener):  # type: ignore[misc, name-defined]
         def on_start(self, event: Any) -> None:
             name = event.data["name"].split(" ")[0]
@@ -154,6 +155,7 @@ def install(folder: str) -> None:
             if begin is not None:
                 begin(stages)
 
+        # To time it is to put another in its place.
         loader.exec_module = executed  # type: ignore[method-assign]
     _wrap(stages, ExtensionFileLoader, "create_module", _of_module)
     _wrap(stages, threading.Condition, "wait", WAITING)

@@ -52,7 +52,6 @@ from jitgrad.arena.storage import (
 )
 from jitgrad.arena.views import OP_DETACH, make_view, wrapped
 from jitgrad.kernels.lowlevel import (
-    POINTERS,
     as_double,
     as_int,
     at,
@@ -66,8 +65,6 @@ from jitgrad.kernels.lowlevel import (
     words,
 )
 from jitgrad.ops.casts import FIRST_CAST
-
-_u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64, _u16, _ = POINTERS
 
 
 # ---------------------------------------------------------------- recording

@@ -55,7 +55,6 @@ from jitgrad.dtypes import FIRST_FLOAT
 from jitgrad.dtypes import float64 as _float64
 from jitgrad.dtypes import int64 as _int64
 from jitgrad.kernels.lowlevel import (
-    POINTERS,
     as_double,
     as_int,
     at,
@@ -70,8 +69,6 @@ from jitgrad.kernels.lowlevel import (
     tuple_size,
     words,
 )
-
-_u8, _u8b, _i8, _i16, _i32, _i64, _f32, _f64, _u16, _ = POINTERS
 
 FLOAT64 = _float64.code
 INT64 = _int64.code

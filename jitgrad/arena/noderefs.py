@@ -52,7 +52,16 @@ from jitgrad.arena.columns import (
     X_TYPE,
 )
 from jitgrad.arena.histories import current, needs_grad
-from jitgrad.arena.python import failed, fault, no_memory, none, owner_of, ready, tensor_row
+from jitgrad.arena.python import (
+    failed,
+    fault,
+    first_row,
+    no_memory,
+    none,
+    owner_of,
+    ready,
+    tensor_row,
+)
 from jitgrad.arena.rows import flush, input_at, row_at, row_new, set_dense, unref
 from jitgrad.arena.shapes import FLOAT32
 from jitgrad.arena.storage import store
@@ -110,9 +119,8 @@ def release_node(capsule):
 def node(self, args, n):
     """``node(x)``: the node of Tensor ``x``."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     r = current(H, r)
     if r == NONE:

@@ -32,6 +32,7 @@ from jitgrad.arena.columns import (
     X_INFERENCE,
     X_MEMORY,
     X_THREAD,
+    X_TYPE,
 )
 from jitgrad.arena.devices import use_device
 from jitgrad.arena.rows import (
@@ -143,6 +144,15 @@ def set_tensor_row(H, obj, r):
     """Point an existing Tensor at another row, whose owner reference it takes over."""
     capsule_set_pointer(words(obj + words(H)[H_SLOT])[0], r + 1)
     row_at(H, r)[OWNER] = obj
+
+
+@jit
+def first_row(H, args):
+    """The row of the first argument, or NONE and a fault."""
+    r = tensor_row(H, words(args)[0])
+    if r == NONE:
+        fault(H, X_TYPE, 0, 0, 0)
+    return r
 
 
 @jit

@@ -33,6 +33,7 @@ from jitgrad.arena.columns import (
 from jitgrad.arena.python import (
     failed,
     fault,
+    first_row,
     here,
     none,
     owner_of,
@@ -94,9 +95,8 @@ def stride(self, args, n):
 
 @jit
 def _tuple(H, args, first):
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     p = row_at(H, r)
     t = tuple_new(p[NDIM])
@@ -109,9 +109,8 @@ def _tuple(H, args, first):
 def word(self, args, n):
     """``word(x, k)``: word ``k`` of the row (a column), as an int."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     return new_int(row_at(H, r)[as_int(words(args)[1])])
 
@@ -119,9 +118,8 @@ def word(self, args, n):
 def row(self, args, n):
     """``row(x)``: the row number, for messages, pictures and tests."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     return new_int(r)
 
@@ -129,9 +127,8 @@ def row(self, args, n):
 def address(self, args, n):
     """``address(x)``: where the first element lies."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     return new_int(data_of(H, r))
 
@@ -139,9 +136,8 @@ def address(self, args, n):
 def version(self, args, n):
     """``version(x)``: how often the storage was changed in place."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     return new_int(store(H, row_at(H, r)[STORAGE])[S_VERSION])
 
@@ -149,9 +145,8 @@ def version(self, args, n):
 def bump(self, args, n):
     """``bump(x)``: count one change in place."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     store(H, row_at(H, r)[STORAGE])[S_VERSION] += 1
     return none(H)
@@ -160,9 +155,8 @@ def bump(self, args, n):
 def item(self, args, n):
     """``item(x)``: the one element as a Python number; None if there is not exactly one."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     p = row_at(H, r)
     if p[NUMEL] != 1:
@@ -201,9 +195,8 @@ def array(self, args, n):
     """
     H = capsule_pointer(self, 0)
     h = words(H)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     if device_of(H, r) != 0:
         return none(H)
@@ -247,9 +240,8 @@ def flag(self, args, n):
     """``flag(x, bit, on)``: set or clear a bit of FLAGS; returns what it was."""
     H = capsule_pointer(self, 0)
     a = words(args)
-    r = tensor_row(H, a[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     p = row_at(H, r)
     bit = as_int(a[1])
@@ -264,9 +256,8 @@ def flag(self, args, n):
 def grad(self, args, n):
     """``grad(x)``: the Tensor that holds the accumulated gradient, or None."""
     H = capsule_pointer(self, 0)
-    r = tensor_row(H, words(args)[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     g = row_at(H, r)[GRAD]
     if g == NONE:
@@ -278,9 +269,8 @@ def set_grad(self, args, n):
     """``set_grad(x, g)``: make the Tensor ``g`` (None: nothing) the gradient of ``x``."""
     H = capsule_pointer(self, 0)
     a = words(args)
-    r = tensor_row(H, a[0])
+    r = first_row(H, args)
     if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
         return failed(H)
     g = NONE
     if a[1] != words(H)[H_NONE]:

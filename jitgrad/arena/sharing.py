@@ -52,6 +52,7 @@ from jitgrad.arena.inplace import copy_into
 from jitgrad.arena.python import (
     failed,
     fault,
+    first_row,
     here,
     no_memory,
     none,
@@ -80,15 +81,6 @@ from jitgrad.kernels.lowlevel import (
     tuple_set,
     words,
 )
-
-
-@jit
-def first_row(H, args):
-    """The row of the first argument, or NONE and a fault."""
-    r = tensor_row(H, words(args)[0])
-    if r == NONE:
-        fault(H, X_TYPE, 0, 0, 0)
-    return r
 
 
 # ---------------------------------------------------------------- reading

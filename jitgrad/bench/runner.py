@@ -105,7 +105,7 @@ def measure(
 def _failure(run: Work) -> str:
     try:
         run()
-    except Exception as error:
+    except Exception as error:  # any: what a library cannot do is a line of the table
         return error_text(error)
     return ""
 

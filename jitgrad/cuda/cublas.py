@@ -172,7 +172,7 @@ class CublasError(RuntimeError):
 def _call(blas: Any, name: str, *arguments: int) -> Any:
     try:
         return getattr(blas, name)(*arguments)
-    except Exception as error:
+    except Exception as error:  # any: the binding's errors are told by the name of the status
         status = getattr(error, "status", None)
         if status is None:
             raise

@@ -16,7 +16,7 @@ from typing import Any
 from jitgrad.arena.columns import STREAMS
 from jitgrad.autograd import stops
 from jitgrad.devices import CUDA, usable
-from jitgrad.devices import device as Device  # noqa: N812
+from jitgrad.devices import device as Device  # noqa: N812 - "device" is an argument's name here
 
 #: Held from where a call asks for memory and launches until the launches are made: the arena hands a buffer
 #: out again when the launches that used it are in their streams.

@@ -36,7 +36,7 @@ def test_an_entry_stands_in_one_part() -> None:
 
 def test_what_is_no_entry_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="nothing_like_it"):
-        engine.entry.nothing_like_it  # noqa: B018
+        engine.entry.nothing_like_it  # noqa: B018 - to ask is the test
 
 
 def test_a_loaded_part_has_its_routines_in_the_header() -> None:

@@ -317,10 +317,12 @@ def test_a_folder_that_is_not_there_is_noticed_before_measuring(
     assert measure("--workloads", "A2", "--csv", str(tmp_path)).exit_code == 4
 
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+
+
+@ON_LINUX
 def test_a_device_is_written_to_and_not_replaced() -> None:
     full = Path("/dev/full")
-    if not full.is_char_device():
-        pytest.skip("no /dev/full here")
     done = measure("--workloads", "A2", "--json", str(full))
     assert done.exit_code == 4
     assert "cannot write /dev/full: No space left on device" in done.stderr
@@ -328,9 +330,8 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
     assert full.is_char_device()
 
 
+@ON_LINUX
 def test_an_output_that_is_full_gets_a_sentence_and_loses_no_file(tmp_path: Path) -> None:
-    if not Path("/dev/full").is_char_device():
-        pytest.skip("no /dev/full here")
     out = tmp_path / "o.json"
     command = [sys.executable, "-m", "jitgrad", "bench", *QUICK, "--workloads", "A2", "--json", out]
     with Path("/dev/full").open("w") as full:

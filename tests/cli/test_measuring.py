@@ -117,6 +117,7 @@ def test_figures_of_a_measurement() -> None:
 
 def test_goals_are_judged_by_peers_and_by_other_cases() -> None:
     def case(name: str, nodes: int | None, *goals: Goal) -> Case:
+        # It is judged by its name and goals, and never prepared.
         return Case(name, "work", lambda T: None, nodes=nodes, goals=goals)  # type: ignore[arg-type, return-value]  # noqa: N803
 
     cases = {

@@ -62,7 +62,7 @@ class Driver:
         self._next += 1
         return (self._next,)
 
-    _cuStreamCreateWithPriority = _cuEventCreate = _new  # noqa: N815
+    _cuStreamCreateWithPriority = _cuEventCreate = _new  # noqa: N815 - the driver's names
     _cuDeviceGet = _cuDevicePrimaryCtxRetain = _new  # noqa: N815
 
     def _cuDeviceGetAttribute(self, which: int, device: int) -> tuple[int]:  # noqa: N802
