@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.arena.engine import Fault
+from jitgrad.arena.header import Fault
 from jitgrad.ops import shortcuts
 from jitgrad.ops.operands import is_tensor
 from jitgrad.ops.out import write_out

@@ -16,7 +16,8 @@ import numpy as np
 
 from jitgrad import dtypes, errors
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import call, entry, header
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import header
 from jitgrad.devices import CPU, usable
 from jitgrad.devices import device as Device  # noqa: N812
 from jitgrad.dtypes import dtype as DType  # noqa: N812

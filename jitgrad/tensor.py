@@ -12,7 +12,8 @@ import numpy as np
 from jitgrad import copying, dtypes, errors, formats, printing
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import Fault, header
 from jitgrad.devices import CPU, CUDA, device, usable
 from jitgrad.size import Size
 
@@ -591,7 +592,7 @@ class Tensor:
         return printing.tensor_repr(
             self._values(),
             dtype_name=self.dtype.name,
-            default_dtype_name=dtypes.ALL[int(engine.header[col.H_DEFAULT_DTYPE])].name,
+            default_dtype_name=dtypes.ALL[int(header[col.H_DEFAULT_DTYPE])].name,
             requires_grad=self.requires_grad,
             grad_fn_name=made_by,
             device=str(self.device),
@@ -789,7 +790,7 @@ def _item(x: Tensor) -> Any:
     """The one element, None if there are more or none; of the GPU, a copy."""
     try:
         return entry.item(x)
-    except engine.Fault:
+    except Fault:
         return call(entry.item, x)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import jitgrad
 from jitgrad.arena import blas
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 
 _library: Any = None
 _suffix = ""

@@ -17,7 +17,7 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import contexts
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 from jitgrad.arena.inspect import Rows, Words, edges, row_numbers, rows, storages
 from jitgrad.arena.storage import class_bytes, size_class
 from jitgrad.ops.table import OPS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -101,7 +101,7 @@ def borrow(self, args, n):
 
     None for an array that no Tensor can show: with strides that are negative or no multiples of an element,
     at an address that is none either, read-only, or of too many dims.  It is read by the fields of NumPy's
-    struct, which `engine` has tried.
+    struct, which `header` has tried.
     """
     H = capsule_pointer(self, 0)
     array = words(args)[0]

@@ -6,7 +6,7 @@ import os
 
 from jitgrad.arena import blas, engine
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 from jitgrad.kernels import companion
 
 #: Scratch areas that the arena has: one a thread.

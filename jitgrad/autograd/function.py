@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import errors
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, call, entry, grad_mode, set_grad_mode
+from jitgrad.arena.engine import call, entry, grad_mode, set_grad_mode
+from jitgrad.arena.header import Fault
 from jitgrad.autograd import watching
 from jitgrad.autograd.hooks import Held
 from jitgrad.dtypes import ALL

@@ -8,7 +8,8 @@ from typing import Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena import interception
-from jitgrad.arena.engine import call, entry, header
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import header
 
 #: Called with the node of a row that has just been recorded.
 Watcher = Callable[[Any], None]

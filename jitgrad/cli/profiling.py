@@ -16,7 +16,8 @@ from typing import Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine, interception
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 from jitgrad.arena.inspect import rows
 from jitgrad.ops.table import OPS
 

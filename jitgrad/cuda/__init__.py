@@ -119,7 +119,7 @@ def synchronize(device: Any = None) -> None:
 def memory_allocated(device: Any = None) -> int:
     """Bytes in buffers that tensors use."""
     from jitgrad.arena import columns
-    from jitgrad.arena.engine import header
+    from jitgrad.arena.header import header
 
     return int(header[columns.H_GPU_BYTES])
 
@@ -127,7 +127,7 @@ def memory_allocated(device: Any = None) -> int:
 def max_memory_allocated(device: Any = None) -> int:
     """The most that `memory_allocated` was."""
     from jitgrad.arena import columns
-    from jitgrad.arena.engine import header
+    from jitgrad.arena.header import header
 
     return int(header[columns.H_GPU_PEAK])
 
@@ -135,7 +135,7 @@ def max_memory_allocated(device: Any = None) -> int:
 def reset_peak_memory_stats(device: Any = None) -> None:
     """Have `max_memory_allocated` begin anew."""
     from jitgrad.arena import columns
-    from jitgrad.arena.engine import header
+    from jitgrad.arena.header import header
 
     header[columns.H_GPU_PEAK] = header[columns.H_GPU_BYTES]
 

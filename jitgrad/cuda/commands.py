@@ -10,7 +10,8 @@ import numpy as np
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena.command_words import EXPLICIT, LANES, NUMBER, PLAN, ROW_GEOMETRY, SUM_TO
-from jitgrad.arena.engine import Fault, address_of, entry, header, mend
+from jitgrad.arena.engine import address_of, entry, mend
+from jitgrad.arena.header import Fault, header
 from jitgrad.cuda import copies, kernels, memory, streams
 from jitgrad.cuda.geometry import Geometry, Plan
 from jitgrad.cuda.pointwise import Operand, Pointwise

@@ -17,7 +17,8 @@ import numpy as np
 
 from jitgrad.arena import columns as col
 from jitgrad.arena.columns import GPU_BIT, OFFSET_BITS
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 from jitgrad.arena.inspect import storages
 from jitgrad.cuda import OutOfMemoryError, streams, target
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.custom.scalar import unused_name
 from jitgrad.dtypes import FIRST_HALF
 from jitgrad.errors import sizes

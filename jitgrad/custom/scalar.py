@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.arena import engine
+from jitgrad.arena.header import Fault
 from jitgrad.custom import derivative, source
 from jitgrad.kernels.formula import FormulaError
 from jitgrad.ops import elementwise
@@ -97,7 +98,7 @@ class PointwiseOp:
             # The usual case, without a look at the others: the entry looks at them all.
             try:
                 return engine.entry.pointwise(self._number, *operands)
-            except engine.Fault:
+            except Fault:
                 return elementwise.record(self._op, *operands)
         if len(operands) != len(self._names):
             raise TypeError(

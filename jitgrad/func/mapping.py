@@ -11,7 +11,8 @@ from typing import Any
 
 from jitgrad import random
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 from jitgrad.arena.interception import intercepted
 from jitgrad.func import levels
 from jitgrad.func.tree import broadcast, flatten

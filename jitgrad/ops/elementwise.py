@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import Fault
 from jitgrad.ops import pointwise as _rows
 from jitgrad.ops.table import BY_NAME, Op
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.gathering import (

@@ -10,7 +10,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.kernels import loss_formulas
 from jitgrad.kernels.loss_formulas import Formulas
 from jitgrad.ops import record

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import Fault
 from jitgrad.ops import arithmetic
 from jitgrad.ops.assigning import in_place_method, pow_
 from jitgrad.ops.elementwise import METHODS, as_operand

@@ -11,7 +11,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena.columns import DTYPE, F_CONTIGUOUS, FLAGS
-from jitgrad.arena.engine import Fault, call, entry, grad_mode
+from jitgrad.arena.engine import call, entry, grad_mode
+from jitgrad.arena.header import Fault
 from jitgrad.dtypes import FIRST_HALF
 from jitgrad.dtypes import dtype as DType  # noqa: N812 - "dtype" is an argument's name here
 from jitgrad.ops.memory_overlap import may_overlap

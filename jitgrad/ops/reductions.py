@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes, return_types
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 from jitgrad.errors import sizes
 from jitgrad.kernels import formula
 from jitgrad.ops import record

@@ -16,7 +16,8 @@ import numpy as np
 
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.errors import sizes
 from jitgrad.ops import record
 from jitgrad.ops.operands import is_tensor, nonzero_positions

@@ -8,7 +8,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import Fault, call, entry
+from jitgrad.arena.engine import call, entry
+from jitgrad.arena.header import Fault
 from jitgrad.dtypes import dtype as DType  # noqa: N812
 from jitgrad.errors import dim_out_of_range
 from jitgrad.errors import sizes as sizes_text

@@ -9,7 +9,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.autograd.grad_mode import no_grad
 from jitgrad.autograd.hooks import RemovableHandle
 from jitgrad.optim.rules import not_a_tensor, type_name

@@ -16,7 +16,8 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine
-from jitgrad.arena.engine import Fault, entry
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import Fault
 from jitgrad.kernels import formula
 
 Numbers = tuple[float, ...]

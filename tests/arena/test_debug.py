@@ -14,7 +14,8 @@ import pytest
 import jitgrad
 from jitgrad.arena import columns as col
 from jitgrad.arena import debug, inspect
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 
 HERE = Path(__file__).parent
 

@@ -12,8 +12,9 @@ import pytest
 
 import jitgrad
 from jitgrad import dtypes
-from jitgrad.arena import engine
+from jitgrad.arena import columns as col
 from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 
 SIMPLE: list[Any] = [
     1.5,
@@ -63,10 +64,10 @@ def test_simple_lists_are_read_as_numpy_does(data: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("data", LEFT_TO_PYTHON, ids=[str(i) for i in range(len(LEFT_TO_PYTHON))])
 def test_all_else_is_left_to_python_and_nothing_leaks(data: Any) -> None:
-    before = int(engine.header[engine.col.H_ROW_LIVE])
+    before = int(header[col.H_ROW_LIVE])
     for _ in range(5):
         assert entry.literal(data, -1, jitgrad.Tensor) is None
-    assert int(engine.header[engine.col.H_ROW_LIVE]) == before
+    assert int(header[col.H_ROW_LIVE]) == before
 
 
 @pytest.mark.parametrize("dtype", [d for d in dtypes.ALL if d.code < 5 or d.code > 7])
@@ -132,7 +133,7 @@ def test_an_array_shows_the_memory(dtype: Any) -> None:
 
 def test_an_array_outlives_its_tensor_and_gives_its_memory_back() -> None:
     gc.collect()
-    before = int(engine.header[engine.col.H_STORE_LIVE])
+    before = int(header[col.H_STORE_LIVE])
     x = jitgrad.arange(1000)
     array = x.numpy()
     part = array[10:20]
@@ -142,7 +143,7 @@ def test_an_array_outlives_its_tensor_and_gives_its_memory_back() -> None:
     assert part.tolist() == list(range(10, 20))
     del part
     gc.collect()
-    assert int(engine.header[engine.col.H_STORE_LIVE]) == before
+    assert int(header[col.H_STORE_LIVE]) == before
 
 
 def test_making_an_array_counts_no_reference_too_many() -> None:

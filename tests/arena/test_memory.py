@@ -10,7 +10,8 @@ import pytest
 
 import jitgrad
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import entry, header
+from jitgrad.arena.engine import entry
+from jitgrad.arena.header import header
 
 
 def live():

@@ -9,10 +9,12 @@ import pytest
 
 from jitgrad.arena import columns as col
 from jitgrad.arena import engine, parts
+from jitgrad.arena.header import header
 
 _FIRST = """
 import jitgrad
 from jitgrad.arena import engine, parts
+from jitgrad.arena.header import header
 
 def loaded():
     return [i for i, part in enumerate(parts.PARTS) if part.modules().keys() <= engine._addresses.keys()]
@@ -42,7 +44,7 @@ def test_what_is_no_entry_is_no_attribute() -> None:
 def test_a_loaded_part_has_its_routines_in_the_header() -> None:
     for number, part in enumerate(parts.PARTS):
         engine.load_part(number)
-        assert all(engine.header[routine.slot] != 0 for routine in part.routines)
+        assert all(header[routine.slot] != 0 for routine in part.routines)
 
 
 def test_a_gradient_needs_no_views_hooks_or_optimiser() -> None:
@@ -73,7 +75,7 @@ class Twice(jitgrad.autograd.Function):
 x = jitgrad.tensor([1.0, 2.0], requires_grad=True)
 y = Twice.apply(x * x)
 assert parts.VIEWS not in loaded()
-assert engine.header[%d] == 0
+assert header[%d] == 0
 y.sum().backward()
 print(x.grad.tolist(), seen, loaded())
 """

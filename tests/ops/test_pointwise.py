@@ -11,7 +11,7 @@ import pytest
 
 import jitgrad
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 from jitgrad.ops import record
 from jitgrad.ops.table import BY_NAME, OPS, POINTWISE
 from tests.ops.data import DATA, Array, samples

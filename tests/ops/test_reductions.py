@@ -13,7 +13,7 @@ from scipy import special
 
 import jitgrad
 from jitgrad.arena import columns as col
-from jitgrad.arena.engine import header
+from jitgrad.arena.header import header
 from jitgrad.ops.table import LANES, OPS
 
 Array = np.ndarray[Any, Any]

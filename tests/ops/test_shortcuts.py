@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jitgrad.arena.engine import Fault
+from jitgrad.arena.header import Fault
 from jitgrad.calling import widened
 from jitgrad.ops.shortcuts import shortcut
 from tests.ops.both import check
